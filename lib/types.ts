@@ -1,0 +1,65 @@
+/**
+ * Records shared by more than one folder. Axes: B sequences, T packed tokens, L layers, H heads, F neurons, E hidden.
+ */
+
+/** One text (or pair) as the model reads it. All arrays have the same length, the sequence's number of tokens. */
+export interface Encoding {
+  inputIds: Int32Array;
+  tokenTypeIds: Int32Array;
+  /** UTF-16 [begin, end) of each token in its text, flattened pairs; special tokens are [0, 0). Present when asked for. */
+  offsets?: Int32Array;
+}
+
+/** Sequences packed end to end, never padded. The only thing that crosses from text to compute. */
+export interface PackedBatch {
+  /** [T] vocabulary ids */
+  inputIds: Int32Array;
+  /** [T] 0 for the first text of a pair, 1 for the second */
+  tokenTypeIds: Int32Array;
+  /** [B + 1] token offsets: sequence b holds tokens cuSeqlens[b] up to cuSeqlens[b + 1]; no sequence is empty */
+  cuSeqlens: Int32Array;
+}
+
+/** Kept heads of one layer: the first n, or a strictly rising list of head positions. */
+export type KeptHeads = number | readonly number[];
+
+/**
+ * Kept neurons of one layer: the first n, or a strictly rising list of neuron blocks. Block j holds the neurons
+ * 16 j up to 16 j + 15 (the last block may be shorter).
+ */
+export type KeptNeurons = number | readonly number[];
+
+/** An explicit SubLM: what each layer keeps. Both lists have one entry per layer. */
+export interface Structure {
+  heads: readonly KeptHeads[];
+  neurons: readonly KeptNeurons[];
+}
+
+/** One SubLM of a checkpoint. */
+export interface Level {
+  /** preserving level p in (0, 1] as the paper counts it */
+  level: number;
+  /** [L] heads kept by each layer */
+  heads: number[];
+  /** [L] neurons kept by each layer */
+  neurons: number[];
+  /** flops of a 128-token forward at this level over those at level 1, attention included */
+  computeFraction: number;
+}
+
+/** The fields of a BERT config.json that decide the computation. */
+export interface EncoderConfig {
+  vocabSize: number;
+  hiddenSize: number;
+  numLayers: number;
+  numHeads: number;
+  headDim: number;
+  intermediateSize: number;
+  maxPositionEmbeddings: number;
+  typeVocabSize: number;
+  layerNormEps: number;
+}
+
+export type Backend = 'auto' | 'cpu' | 'cuda';
+export type Precision = 'auto' | 'f32' | 'bf16' | 'i8' | 'f16';
+export type Pooling = 'cls' | 'mean';
