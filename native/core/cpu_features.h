@@ -1,0 +1,24 @@
+// Which instruction set the kernels use, chosen at run time.
+#pragma once
+
+#include <string_view>
+
+namespace elasticlm {
+
+// In rising order of preference. kGeneric is portable C++ that the compiler vectorises for the baseline target (SSE2 or
+// NEON); kRef is the scalar truth for tests.
+enum class Isa { kRef, kGeneric, kAvx2, kAvx512 };
+
+const char* isa_name(Isa isa);  // "ref", "generic", "avx2", "avx512"
+
+// Whether this processor and this build can run `isa`.
+bool isa_supported(Isa isa);
+
+// The best supported one, or the one that `requested` names when it is not empty.
+// Throws kIsaUnsupported for an unknown name or one that this machine cannot run.
+Isa choose_isa(std::string_view requested);
+
+// Processors this process may use: the affinity mask, lowered by a cgroup CPU quota. At least 1.
+int available_processors();
+
+}  // namespace elasticlm

@@ -1,0 +1,35 @@
+// attention_forward: softmax(scale · Q Kᵀ) V for some heads and some query rows of one sequence, no mask (sequences are
+// packed, so every row of a sequence sees exactly its own sequence).
+//
+// Q, K and V of one head stand together: head h (by its place among the kept heads) is a matrix [S, 3 D] at
+// qkv + h * head_stride, row r at + r * ldqkv, holding q | k | v of D floats each.
+//
+// Bits of a row's context depend only on that row's q and on its sequence's K and V: not on head_begin, query_begin or
+// how the work was split.
+#pragma once
+
+#include <cstdint>
+
+namespace elasticlm {
+
+struct AttentionArgs {
+  const float* qkv = nullptr;  // [kept heads][S, 3 D]
+  float* context = nullptr;    // [S, kept heads * D], row r of head h at context + r * ldcontext + h * D
+  float* scratch = nullptr;    // attention_scratch_floats(S, D) floats, cache-line aligned
+  int64_t head_stride = 0;
+  int64_t ldqkv = 0;
+  int64_t ldcontext = 0;
+  int64_t num_rows = 0;  // S
+  int64_t head_dim = 0;  // D, a multiple of 8
+  int64_t head_begin = 0;
+  int64_t head_end = 0;
+  int64_t query_begin = 0;
+  int64_t query_end = 0;
+  float scale = 1.0f;  // 1 / sqrt(D)
+};
+
+using AttentionForward = void (*)(const AttentionArgs&);
+// Scratch that one call needs; grows with S, not with S * S beyond what fits a core's cache.
+using AttentionScratchFloats = int64_t (*)(int64_t num_rows, int64_t head_dim);
+
+}  // namespace elasticlm

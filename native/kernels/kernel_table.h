@@ -1,0 +1,30 @@
+// One entry per op for each instruction set. The only way to reach a kernel from outside kernels/.
+#pragma once
+
+#include "core/cpu_features.h"
+#include "kernels/activation_norm.h"
+#include "kernels/attention.h"
+#include "kernels/dot_product.h"
+#include "kernels/embedding.h"
+#include "kernels/layer_norm.h"
+#include "kernels/linear.h"
+#include "kernels/pooling.h"
+
+namespace elasticlm {
+
+struct KernelTable {
+  Isa isa;
+  LinearForward linear_forward;
+  AttentionForward attention_forward;
+  AttentionScratchFloats attention_scratch_floats;
+  LayerNormForward layer_norm_forward;
+  EmbeddingForward embedding_forward;
+  PoolingForward pooling_forward;
+  ActivationNormAccumulate activation_norm_accumulate;
+  DotProductForward dot_product_forward;
+};
+
+// The table of `isa`, which must be supported (see choose_isa). Lives for ever.
+const KernelTable& kernel_table(Isa isa);
+
+}  // namespace elasticlm
