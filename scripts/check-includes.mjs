@@ -1,0 +1,67 @@
+// @ts-check
+/**
+ * Holds the arrows between the folders of native/: `node scripts/check-includes.mjs [ROOT]` prints every include that
+ * scripts/folder-rules.mjs forbids and exits with 1 when there is one. ROOT holds native/ and bench/native/; the default
+ * is the package's own root.
+ */
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { kernelTable, nativeRules, nodeHeaders } from './folder-rules.mjs';
+
+const root = path.resolve(process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url)));
+const native = path.join(root, 'native');
+const benches = path.join(root, 'bench', 'native');
+
+/** @param {string} folder absolute path */
+function sourcesUnder(folder) {
+  if (!existsSync(folder)) return [];
+  const entries = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  return entries.filter((name) => /\.(h|cpp|cu|cuh)$/.test(name)).map((name) => path.join(folder, name));
+}
+
+/**
+ * The folder of native/ that a file lies in ('kernels/cpu'), or 'bench'.
+ * @param {string} file absolute path
+ */
+function folderOf(file) {
+  if (file.startsWith(benches + path.sep)) return 'bench';
+  return path.dirname(path.relative(native, file)).split(path.sep).join('/');
+}
+
+/**
+ * Why `file` may not include `header`, or null when it may.
+ * @param {string} file absolute path
+ * @param {string} header as written between the quotes or brackets
+ */
+function objection(file, header) {
+  const folder = folderOf(file);
+  const allowed = nativeRules[folder];
+  if (allowed === undefined) return `${folder} has no entry in scripts/folder-rules.mjs`;
+  if (nodeHeaders.test(header))
+    return folder === 'addon' ? null : 'only native/addon may include Node headers';
+
+  const target = [path.dirname(file), native].map((base) => path.join(base, header)).find(existsSync);
+  if (target === undefined) return 'no such header in this repository; use <> for the standard library';
+  if (path.relative(native, target) === kernelTable.header && !kernelTable.callers.includes(folder)) {
+    return `only ${kernelTable.callers.join(', ')} may call kernels`;
+  }
+  const targetFolder = folderOf(target);
+  if (targetFolder === folder || allowed.includes(targetFolder)) return null;
+  return `${folder} may include from: ${[folder, ...allowed].join(', ')}`;
+}
+
+let violations = 0;
+const files = [...sourcesUnder(native), ...sourcesUnder(benches)];
+for (const file of files) {
+  for (const [index, line] of readFileSync(file, 'utf8').split('\n').entries()) {
+    const [, opening, header] = /^\s*#\s*include\s*([<"])([^>"]+)[>"]/.exec(line) ?? [];
+    if (header === undefined || (opening === '<' && !nodeHeaders.test(header))) continue;
+    const reason = objection(file, header);
+    if (reason === null) continue;
+    violations += 1;
+    console.error(`${path.relative(root, file)}:${index + 1}: ${header}: ${reason}`);
+  }
+}
+console.log(`${files.length} files, ${violations} forbidden includes`);
+process.exitCode = violations === 0 && files.length > 0 ? 0 : 1;

@@ -1,0 +1,82 @@
+// @ts-check
+/**
+ * Which folder may use which: the architecture's arrows, as data. `scripts/eslint-folder-imports.mjs` holds them in lib/,
+ * `scripts/check-includes.mjs` in native/. A folder may always use its own files.
+ */
+
+/** @typedef {Record<string, readonly string[]>} FolderRules folder, or file without its suffix, to what it may use */
+
+/** Records and errors, which nearly every folder needs; they themselves use nothing. */
+const shared = ['errors', 'types'];
+
+/** @type {FolderRules} */
+export const libRules = {
+  errors: [],
+  types: [],
+  binding: shared,
+  tokenizer: shared,
+  batch: shared,
+  model: [...shared, 'binding', 'batch'],
+  heads: [...shared, 'model', 'tokenizer', 'batch'],
+  // the index is searched by native code, and binding is the only door to it
+  retrieval: [...shared, 'heads', 'binding'],
+  schedule: [...shared, 'batch'],
+  // calibration starts from text
+  structure: [...shared, 'model', 'binding', 'tokenizer', 'batch'],
+  train: [...shared, 'model', 'tokenizer', 'batch', 'binding', 'structure'],
+  eval: [...shared, 'heads', 'retrieval'],
+  server: ['index'],
+  cli: ['index', 'server'],
+  index: [
+    ...shared,
+    'model',
+    'tokenizer',
+    'batch',
+    'heads',
+    'retrieval',
+    'schedule',
+    'structure',
+    'train',
+    'eval',
+    'server',
+  ],
+};
+
+/** Packages that only one folder of lib/ may import: the addon's loader, and what draws on a terminal. */
+export const packageOwners = {
+  'node-gyp-build': 'binding',
+  commander: 'cli',
+  'cli-progress': 'cli',
+  'cli-table3': 'cli',
+};
+
+/** Every folder of native/ but addon, which may include everything and is the only one to see Node. */
+const nativeFolders = ['core', 'model', 'kernels', 'kernels/ref', 'kernels/cpu', 'plan', 'exec', 'search'];
+
+/**
+ * `kernels` alone means its op contracts. bench is bench/native.
+ * @type {FolderRules}
+ */
+export const nativeRules = {
+  core: [],
+  model: ['core'],
+  // the kernel table names every implementation
+  kernels: ['core', 'kernels/ref', 'kernels/cpu'],
+  'kernels/ref': ['core', 'kernels'],
+  'kernels/cpu': ['core', 'kernels'],
+  plan: ['core', 'model', 'kernels'],
+  exec: ['core', 'model', 'kernels', 'plan'],
+  search: ['core', 'kernels'],
+  addon: nativeFolders,
+  test: nativeFolders,
+  bench: [...nativeFolders, 'test'],
+};
+
+/** The header through which kernels are called, and the folders that may call them. */
+export const kernelTable = {
+  header: 'kernels/kernel_table.h',
+  callers: ['kernels', 'exec', 'search', 'addon', 'test', 'bench'],
+};
+
+/** Headers of Node and of its C++ wrapper, for native/addon alone. */
+export const nodeHeaders = /^(napi|js_native_api|node|uv|v8)([-_./].*)?\.h$/;

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Builds the native library without Node and runs its tests. With --sanitize, under AddressSanitizer and UBSan.
+# ELASTICLM_FUZZ_CASES and ELASTICLM_FUZZ_SEED set how much each fuzz driver tries.
+set -eu
+cd "$(dirname "$0")/.."
+build=build-native
+sanitize=OFF
+if [ "${1:-}" = --sanitize ]; then
+  build=build-sanitize
+  sanitize=ON
+  export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+  export UBSAN_OPTIONS=print_stacktrace=1
+fi
+jobs=$(getconf _NPROCESSORS_ONLN)
+cmake -S . -B "$build" -DELASTICLM_SANITIZE="$sanitize" \
+  -DELASTICLM_FUZZ_CASES="${ELASTICLM_FUZZ_CASES:-20000}" -DELASTICLM_FUZZ_SEED="${ELASTICLM_FUZZ_SEED:-1}"
+cmake --build "$build" --parallel "$jobs"
+ctest --test-dir "$build" --parallel "$jobs" --output-on-failure --no-tests=error
