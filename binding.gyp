@@ -51,7 +51,12 @@
           "target_name": "kernels_avx512",
           "type": "static_library",
           "sources": ["<!@(node scripts/native-sources.mjs avx512)"],
-          "cflags_cc": ["-march=icelake-server", "-mprefer-vector-width=512"],
+          "cflags_cc": [
+            "-march=icelake-server",
+            "-mprefer-vector-width=512",
+            "-Wno-uninitialized",
+            "-Wno-maybe-uninitialized"
+          ],
           "xcode_settings": {
             "OTHER_CPLUSPLUSFLAGS": ["-march=icelake-server", "-mprefer-vector-width=512"]
           }
