@@ -51,6 +51,8 @@ class PackedMatrix {
   void set(int64_t n, int64_t k, float value) {
     data_.data()[(n / kPanelColumns) * K_ * kPanelColumns + k * kPanelColumns + n % kPanelColumns] = value;
   }
+  // Panel p, [K, 48], for packing a whole panel at a time.
+  float* panel(int64_t p) { return data_.data() + p * K_ * kPanelColumns; }
   void set_bias(int64_t n, float value) { bias_.data()[n] = value; }
   PackedMatrixView view() const { return {data_.data(), bias_.data(), K_, num_blocks_}; }
   int64_t bytes() const { return static_cast<int64_t>((data_.size() + bias_.size()) * sizeof(float)); }

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/tensor_view.h"
@@ -46,15 +47,22 @@ struct SafetensorsHeader {
 };
 SafetensorsHeader parse_safetensors_header(const char* text, size_t size, uint64_t data_bytes, const std::string& path);
 
+// What the tensors of an encoder begin with in the checkpoint of a model that has a head.
+inline constexpr std::string_view kModelPrefix = "bert.";
+
 // All files of a checkpoint as one set of tensors.
 class Checkpoint {
  public:
+  // Throws what SafetensorsFile throws, and kCheckpointInvalid for no file or a tensor that two files hold.
   explicit Checkpoint(const std::vector<std::string>& paths);
 
-  // The tensor `name`, with or without a leading "bert.". Throws kTensorMissing, kTensorShapeMismatch (another shape than
+  // The tensor `name`, with or without a leading "bert."; LayerNorm.weight and .bias may also be called gamma and beta.
+  // Throws kCheckpointInvalid (more than one of these names), kTensorMissing, kTensorShapeMismatch (another shape than
   // `shape`), kDtypeUnsupported (not F32, F16 or BF16). The view lives as long as the checkpoint.
   TensorView tensor(const std::string& name, const std::vector<int64_t>& shape) const;
   bool has(const std::string& name) const;
+  // As the header lists it. Throws kCheckpointInvalid, kTensorMissing.
+  std::vector<int64_t> shape(const std::string& name) const;
   // Names every file once, for messages.
   std::string describe() const;
   const std::vector<SafetensorsFile>& files() const { return files_; }
@@ -65,6 +73,7 @@ class Checkpoint {
     const SafetensorsFile::Entry* entry = nullptr;
   };
   Found find(const std::string& name) const;
+  Found require(const std::string& name) const;
   std::vector<SafetensorsFile> files_;
 };
 
