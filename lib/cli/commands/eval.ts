@@ -1,0 +1,70 @@
+import { Command, Option } from 'commander';
+import { evaluate, evaluationTasks, type EvaluationTask } from '../../index.js';
+import {
+  given,
+  jsonOption,
+  levelChoiceOption,
+  maxLengthOption,
+  parseLevel,
+  threadsOption,
+  type CommonOptions,
+  type LevelChoice,
+} from '../options.js';
+import { printJson, printTable, Progress } from '../output.js';
+
+interface EvalOptions extends CommonOptions {
+  task: EvaluationTask;
+  data: string;
+  split?: string;
+  level: LevelChoice;
+  indexLevel?: number;
+}
+
+export function evalCommand(): Command {
+  return new Command('eval')
+    .description("a task's official metrics, level by level")
+    .argument('<model>', 'folder of a checkpoint')
+    .addOption(new Option('--task <name>', 'the task').choices(evaluationTasks).makeOptionMandatory())
+    .requiredOption('--data <folder>', "the task's files as published (BEIR layout for retrieval)")
+    .option('--split <name>', 'which split (default: test for retrieval, dev otherwise)')
+    .addOption(levelChoiceOption('all'))
+    .addOption(
+      new Option('--index-level <p>', "level of the documents' vectors (default: each query level's own)").argParser(parseLevel),
+    )
+    .addOption(maxLengthOption())
+    .addOption(threadsOption())
+    .addOption(jsonOption())
+    .action(runEval);
+}
+
+async function runEval(directory: string, options: EvalOptions): Promise<void> {
+  const progress = new Progress(`eval ${options.task}`);
+  const results = evaluate({
+    model: directory,
+    task: options.task,
+    data: options.data,
+    levels: options.level,
+    onProgress: (done, total) => progress.update(done, total),
+    ...given(options, 'split', 'indexLevel', 'maxLength', 'threads'),
+  });
+  const rows: Record<string, string | number>[] = [];
+  try {
+    for await (const result of results) {
+      if (options.json === true) printJson(result);
+      else rows.push({ ...result });
+    }
+  } finally {
+    progress.stop();
+  }
+  if (rows.length > 0) printMetrics(rows);
+}
+
+function printMetrics(rows: Record<string, string | number>[]): void {
+  const head = Object.keys(rows[0]!);
+  const show = (value: string | number | undefined): string | number =>
+    typeof value === 'number' && !Number.isInteger(value) ? value.toFixed(4) : (value ?? '');
+  printTable(
+    head,
+    rows.map((row) => head.map((name) => show(row[name]))),
+  );
+}

@@ -1,0 +1,48 @@
+import { Command, Option } from 'commander';
+import { ElasticRanker } from '../../index.js';
+import { readLines } from '../lines.js';
+import {
+  given,
+  jsonOption,
+  levelOption,
+  maxLengthOption,
+  parseCount,
+  threadsOption,
+  type CommonOptions,
+} from '../options.js';
+import { printJson, printTable } from '../output.js';
+
+interface RankOptions extends CommonOptions {
+  level: number;
+  topK?: number;
+}
+
+export function rankCommand(): Command {
+  return new Command('rank')
+    .description('orders documents by relevance to a query with a cross-encoder, one document per line')
+    .argument('<model>', 'folder of a one-label sequence classification checkpoint')
+    .argument('<query>', 'the query')
+    .argument('[file]', 'file of documents, - for standard input', '-')
+    .addOption(levelOption())
+    .addOption(new Option('--top-k <n>', 'how many to print').argParser(parseCount))
+    .addOption(maxLengthOption())
+    .addOption(threadsOption())
+    .addOption(jsonOption())
+    .action(rank);
+}
+
+async function rank(directory: string, query: string, file: string, options: RankOptions): Promise<void> {
+  await using ranker = await ElasticRanker.load(directory, given(options, 'threads'));
+  const documents: string[] = [];
+  for await (const line of readLines(file)) documents.push(line);
+  const rankOptions = { level: options.level, ...given(options, 'topK', 'maxLength') };
+  const ranking = await ranker.rank(query, documents, rankOptions);
+  if (options.json === true) {
+    for (const { index, score } of ranking) printJson({ index, score, level: options.level, document: documents[index] });
+    return;
+  }
+  printTable(
+    ['score', 'line', 'document'],
+    ranking.map(({ index, score }) => [score.toFixed(4), index + 1, documents[index]!.slice(0, 80)]),
+  );
+}

@@ -1,0 +1,109 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { extname, join } from 'node:path';
+import { ElasticError } from '../index.js';
+
+/** A piece of a file that is searched as one document. */
+export interface Passage {
+  /** `path`, or `path#heading` in Markdown, with ` (n)` for the n-th piece of a long section */
+  id: string;
+  text: string;
+}
+
+/** Long sections are cut near this many words: about 200 tokens, within the 256 that small encoders were trained for. */
+const maxWords = 150;
+
+const textExtensions = new Set(['.md', '.txt']);
+
+/** Reads files and folders (for `.md` and `.txt` below them, in name order) and cuts them into passages. */
+export async function* readPassages(paths: readonly string[]): AsyncGenerator<Passage> {
+  for (const path of paths) {
+    for await (const file of listFiles(path)) {
+      const text = await readText(file);
+      yield* extname(file) === '.md' ? markdownPassages(file, text) : plainPassages(file, text);
+    }
+  }
+}
+
+async function* listFiles(path: string): AsyncGenerator<string> {
+  let isFolder: boolean;
+  try {
+    isFolder = (await stat(path)).isDirectory();
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+  if (!isFolder) {
+    yield path;
+    return;
+  }
+  const entries = await readdir(path, { withFileTypes: true });
+  entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (const entry of entries) {
+    const child = join(path, entry.name);
+    if (entry.isDirectory() && entry.name !== 'node_modules' && !entry.name.startsWith('.')) yield* listFiles(child);
+    else if (entry.isFile() && textExtensions.has(extname(entry.name))) yield child;
+  }
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    throw unreadable(file, cause);
+  }
+}
+
+function unreadable(path: string, cause: unknown): ElasticError {
+  const received = cause instanceof Error ? cause.message : String(cause);
+  const facts = { expected: 'a readable text file, or a folder of them', subject: path, received };
+  return ElasticError.of('ELASTICLM_FILE_UNREADABLE', facts, { cause });
+}
+
+/** One passage per heading's section; a section's text begins with the headings above it, which say what it is about. */
+function* markdownPassages(file: string, markdown: string): Generator<Passage> {
+  const headings: string[] = [];
+  let lines: string[] = [];
+  let inCode = false;
+  const section = (): Iterable<Passage> => {
+    const body = lines.join('\n');
+    lines = [];
+    const trail = headings.filter((heading) => heading !== undefined);
+    const id = trail.length === 0 ? file : `${file}#${trail.at(-1)!}`;
+    return pieces(id, trail.join('. '), body);
+  };
+  for (const line of markdown.split(/\r?\n/)) {
+    if (/^\s*(```|~~~)/.test(line)) inCode = !inCode;
+    const heading = inCode ? null : /^(#{1,6})\s+(.*?)\s*#*$/.exec(line);
+    if (heading === null) {
+      lines.push(line);
+      continue;
+    }
+    yield* section();
+    headings.length = heading[1]!.length - 1;
+    headings.push(heading[2]!);
+  }
+  yield* section();
+}
+
+function* plainPassages(file: string, text: string): Generator<Passage> {
+  yield* pieces(file, '', text);
+}
+
+/** Cuts between paragraphs where a section is long. */
+function* pieces(id: string, title: string, body: string): Generator<Passage> {
+  const parts: string[] = [];
+  let words = Infinity;
+  for (const paragraph of body.split(/\n\s*\n/).filter((part) => part.trim() !== '')) {
+    const length = paragraph.split(/\s+/).length;
+    if (words + length > maxWords) {
+      parts.push(paragraph);
+      words = length;
+    } else {
+      parts[parts.length - 1] += `\n\n${paragraph}`;
+      words += length;
+    }
+  }
+  for (const [i, part] of parts.entries()) {
+    const text = title === '' ? part : `${title}. ${part}`;
+    yield { id: parts.length === 1 ? id : `${id} (${i + 1})`, text: text.replace(/\s+/g, ' ').trim() };
+  }
+}
