@@ -1,0 +1,174 @@
+/**
+ * The addon as native code exports it: `native/addon/` and this file say the same thing. Nothing outside `lib/binding`
+ * sees these shapes. Every asynchronous call settles without a value: results go to arrays that the caller allocated,
+ * or are read afterwards through a synchronous getter.
+ */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ElasticError } from '../errors.js';
+import type { EncoderConfig, Pooling, Structure } from '../types.js';
+
+/** What a forward gives back. */
+export type Output = 'hidden' | 'pooled' | 'pooler' | 'logits';
+
+/** A queued call. `id` names it to `cancel` until `promise` settles. */
+export interface AddonCall {
+  id: number;
+  promise: Promise<void>;
+}
+
+export interface AddonModelSpec {
+  paths: readonly string[];
+  config: EncoderConfig;
+  /** structures that `structureIdx` of a forward points into */
+  structures: readonly Structure[];
+  threads: number;
+  isa: string;
+}
+
+export interface AddonBatch {
+  inputIds: Int32Array;
+  tokenTypeIds: Int32Array;
+  cuSeqlens: Int32Array;
+}
+
+export interface AddonForwardSpec extends AddonBatch {
+  /** [B] position in the structures given at load, or in `structures` where that is given */
+  structureIdx: Int32Array;
+  structures?: readonly Structure[];
+  output: Output;
+  pooling: Pooling;
+  normalize: boolean;
+  /** receives the result; exactly as long as the output */
+  out: Float32Array;
+}
+
+export interface AddonModelFacts {
+  isa: string;
+  threads: number;
+  weightBytes: number;
+  numLabels: number;
+  hasPooler: boolean;
+}
+
+export interface AddonModel {
+  load(): AddonCall;
+  facts(): AddonModelFacts;
+  arenaBytes(): number;
+  forward(spec: AddonForwardSpec): AddonCall;
+  plan(spec: Pick<AddonForwardSpec, 'cuSeqlens' | 'structureIdx' | 'structures'>): string;
+  /** `heads` [L * H] and `neurons` [L * F] receive the batch's sums */
+  calibrate(batch: AddonBatch, heads: Float64Array, neurons: Float64Array): AddonCall;
+  /** Runs after all calls made before it, then frees the weights and the threads. */
+  close(): AddonCall;
+}
+
+export interface AddonIndexSpec {
+  threads: number;
+  isa: string;
+}
+
+export interface AddonIndex {
+  open(path: string): AddonCall;
+  /** Copies one run of floats; `build` makes them an index. */
+  append(vectors: Float32Array): void;
+  build(dims: number): AddonCall;
+  dims(): number;
+  count(): number;
+  /** `queries` [Q, dims]; `documents` and `scores` [Q, min(topK, count)] receive the result */
+  search(queries: Float32Array, topK: number, documents: Int32Array, scores: Float32Array): AddonCall;
+  close(): AddonCall;
+}
+
+export interface AddonPermutation {
+  heads: readonly (readonly number[])[];
+  neurons: readonly (readonly number[])[];
+}
+
+export interface Addon {
+  Model: new (spec: AddonModelSpec) => AddonModel;
+  Index: new (spec: AddonIndexSpec) => AddonIndex;
+  /** Stops a call: one that has not begun rejects at once and never runs. Unknown and settled ids are ignored. */
+  cancel(id: number): void;
+  writePermutedCheckpoint(
+    config: EncoderConfig,
+    paths: readonly string[],
+    permutation: AddonPermutation,
+    output: string,
+  ): AddonCall;
+  outgoingNorms(
+    config: EncoderConfig,
+    paths: readonly string[],
+    heads: Float64Array,
+    neurons: Float64Array,
+  ): AddonCall;
+  availableProcessors(): number;
+  /** The instruction set that runs when `requested` ('' for the best one) is asked for. */
+  chooseIsa(requested: string): string;
+}
+
+interface Package {
+  root: string;
+  version: string;
+}
+
+let ownPackage: Package | undefined;
+let loaded: Addon | undefined;
+
+/** The folder and version of this package, wherever the running file lies inside it (lib/, dist/). */
+export function findPackage(): Package {
+  if (ownPackage !== undefined) return ownPackage;
+  const begin = dirname(fileURLToPath(import.meta.url));
+  for (let folder = begin; ; folder = dirname(folder)) {
+    const found = readOwnManifest(folder);
+    if (found !== undefined) return (ownPackage = found);
+    if (folder === dirname(folder)) break;
+  }
+  throw ElasticError.of('ELASTICLM_ADDON_MISSING', {
+    expected: "the package's own package.json in a parent folder",
+    subject: begin,
+    received: 'none up to the root of the file system',
+    remedy: 'Do not bundle elasticlm: mark it as external, so that it runs from node_modules',
+  });
+}
+
+function readOwnManifest(folder: string): Package | undefined {
+  let text: string;
+  try {
+    text = readFileSync(join(folder, 'package.json'), 'utf8');
+  } catch {
+    return undefined; // most folders have none
+  }
+  const manifest = JSON.parse(text) as { name?: unknown; version?: unknown };
+  if (manifest.name !== 'elasticlm') return undefined;
+  return { root: folder, version: String(manifest.version) };
+}
+
+/**
+ * The native addon: `build/Release` when it was built here, else the prebuilt binary of this platform.
+ * @throws ELASTICLM_ADDON_MISSING with the loader's own message as its cause
+ */
+export function loadAddon(): Addon {
+  if (loaded !== undefined) return loaded;
+  const { root } = findPackage();
+  const require = createRequire(import.meta.url);
+  try {
+    const load = require('node-gyp-build') as (folder: string) => Addon;
+    loaded = load(root);
+    return loaded;
+  } catch (cause) {
+    const reason = cause instanceof Error ? (cause.message.split('\n', 1)[0] ?? '') : String(cause);
+    throw ElasticError.of(
+      'ELASTICLM_ADDON_MISSING',
+      {
+        expected: 'a native addon that this process can load',
+        subject: `${process.platform}-${process.arch}, Node ${process.versions.node}, in ${root}`,
+        received: reason,
+        remedy: 'Build it with a C++20 compiler and Python: npx node-gyp rebuild in that folder',
+      },
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,11 @@
+/** The only door to native code. */
+export type { Output } from './addon.js';
+export { findPackage, loadAddon } from './addon.js';
+export { availableProcessors, resolveIsa, resolveThreads } from './environment.js';
+export { allocateFloats } from './memory.js';
+export { NativeModel } from './native-model.js';
+export type { ActivationSums, NativeForwardSpec, NativeModelFacts, NativeModelSpec } from './native-model.js';
+export { NativeIndex } from './native-index.js';
+export type { NativeIndexOptions, SearchResult } from './native-index.js';
+export { outgoingNorms, writePermutedCheckpoint } from './checkpoint-tools.js';
+export type { CheckpointSource, OutgoingNorms, Permutation } from './checkpoint-tools.js';

@@ -1,0 +1,36 @@
+/** Open, closing, closed: the one lifecycle of everything that owns native memory and threads. */
+import { ElasticError, type ErrorCode } from '../errors.js';
+import type { AddonCall } from './addon.js';
+import { captureCallSite, runCall } from './call.js';
+
+export class Lifecycle {
+  #closing: Promise<void> | undefined;
+  readonly #closedCode: ErrorCode;
+  readonly #noun: string;
+
+  constructor(closedCode: ErrorCode, noun: string) {
+    this.#closedCode = closedCode;
+    this.#noun = noun;
+  }
+
+  get closed(): boolean {
+    return this.#closing !== undefined;
+  }
+
+  /** @throws the closed code when close() has been called */
+  check(method: string): void {
+    if (this.#closing === undefined) return;
+    throw ElasticError.of(this.#closedCode, {
+      expected: `an open ${this.#noun}`,
+      subject: method,
+      received: `one that close() was called on`,
+      remedy: `Load it again, or close it after its last use`,
+    });
+  }
+
+  /** The same promise for every call. */
+  close(release: () => AddonCall): Promise<void> {
+    this.#closing ??= runCall(release, captureCallSite(Lifecycle.prototype.close));
+    return this.#closing;
+  }
+}

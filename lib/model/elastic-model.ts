@@ -1,0 +1,276 @@
+/** One encoder, loaded once, that runs at every level of its checkpoint. */
+import { resolve } from 'node:path';
+import {
+  allocateFloats,
+  findPackage,
+  NativeModel,
+  resolveIsa,
+  resolveThreads,
+  type ActivationSums,
+  type Output,
+} from '../binding/index.js';
+import { describeValue, ElasticError } from '../errors.js';
+import type { Backend, EncoderConfig, Level, PackedBatch, Pooling, Precision, Structure } from '../types.js';
+import { checkBatch } from './check-batch.js';
+import { readCheckpoint, type CheckpointFiles } from './checkpoint.js';
+import { computeFraction } from './compute-fraction.js';
+import { LevelTable } from './level-table.js';
+import { checkBackend, checkPrecision } from './load-options.js';
+import { checkStructure } from './check-structure.js';
+
+export interface LoadOptions {
+  /** where to run; this build has 'cpu' only, which 'auto' chooses */
+  backend?: Backend;
+  /** what to compute in; this build has 'f32' only, which 'auto' chooses */
+  precision?: Precision;
+  /** default: ELASTICLM_THREADS, else the processors that this process may use */
+  threads?: number;
+}
+
+/** What is known of a checkpoint once it has been loaded. */
+export interface CheckpointFacts extends Omit<CheckpointFiles, 'config' | 'directory'> {
+  /** rows of the classifier; 0 without one */
+  readonly numLabels: number;
+}
+
+export interface ForwardOptions {
+  /** one level for all sequences, or one for each of the B sequences; default 1. Not together with `structure`. */
+  level?: number | readonly number[];
+  /** an explicit SubLM for all sequences */
+  structure?: Structure;
+  /** 'hidden' [T, E], 'pooled' [B, E], 'pooler' [B, E] (tanh of the pooler's dense), 'logits' [B, numLabels] */
+  output: Output;
+  /** for 'pooled'; default: what the checkpoint says, else 'mean' */
+  pooling?: Pooling;
+  /** for 'pooled': divide by the Euclidean norm; default: what the checkpoint says, else false */
+  normalize?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface ForwardResult {
+  /** rows of `dims` floats: one per token ('hidden') or per sequence */
+  data: Float32Array;
+  dims: number;
+  /** [B] the level that each sequence ran at; undefined for an explicit structure */
+  levels: (number | undefined)[];
+}
+
+/** What really runs. */
+export interface ModelInfo {
+  backend: 'cpu';
+  isa: string;
+  precision: 'f32';
+  threads: number;
+  /** memory of the packed weights */
+  weightBytes: number;
+  /** size of the checkpoint's files, mapped for the embedding tables: shared with other processes, read on demand */
+  mappedBytes: number;
+  /** scratch memory that the threads hold now */
+  arenaBytes: number;
+  numLabels: number;
+  hasPooler: boolean;
+  /** of this package */
+  version: string;
+}
+
+/** Where each sequence's structure stands: in the checkpoint's levels, or in `structures` where that is given. */
+interface ChosenStructures {
+  structureIdx: Int32Array;
+  structures?: readonly Structure[];
+  levels: (number | undefined)[];
+}
+
+interface ModelParts {
+  directory: string;
+  config: EncoderConfig;
+  levels: readonly Level[];
+  checkpoint: CheckpointFacts;
+  native: NativeModel;
+}
+
+export class ElasticModel {
+  /** absolute */
+  readonly directory: string;
+  readonly config: EncoderConfig;
+  /** falling; the first is 1, the whole model */
+  readonly levels: readonly Level[];
+  readonly checkpoint: CheckpointFacts;
+  readonly #native: NativeModel;
+  readonly #levelTable: LevelTable;
+
+  private constructor(parts: ModelParts) {
+    this.directory = parts.directory;
+    this.config = parts.config;
+    this.levels = parts.levels;
+    this.checkpoint = parts.checkpoint;
+    this.#native = parts.native;
+    this.#levelTable = new LevelTable(parts.levels);
+  }
+
+  /**
+   * Loads a checkpoint's folder. Files are read and weights are packed away from the event loop.
+   * @throws ELASTICLM_FILE_NOT_FOUND, ELASTICLM_CONFIG_UNSUPPORTED, ELASTICLM_CONFIG_INVALID, ELASTICLM_ELASTIC_INVALID,
+   * ELASTICLM_CHECKPOINT_INVALID, ELASTICLM_TENSOR_MISSING, ELASTICLM_TENSOR_SHAPE_MISMATCH, ELASTICLM_DTYPE_UNSUPPORTED,
+   * ELASTICLM_BACKEND_UNAVAILABLE, ELASTICLM_PRECISION_UNSUPPORTED, ELASTICLM_ISA_UNSUPPORTED, ELASTICLM_ARGUMENT_INVALID
+   */
+  static async load(directory: string, options: LoadOptions = {}): Promise<ElasticModel> {
+    if (typeof directory !== 'string') {
+      throw ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {
+        expected: "the path of a checkpoint's folder",
+        subject: 'directory',
+        received: describeValue(directory),
+      });
+    }
+    checkBackend(options.backend);
+    checkPrecision(options.precision);
+    const threads = resolveThreads(options.threads);
+    const isa = resolveIsa();
+    const { config, directory: folder, ...files }: CheckpointFiles = await readCheckpoint(resolve(directory));
+    const levels = levelsOf(config, files);
+    const native = await NativeModel.load({ paths: files.files, config, structures: levels, threads, isa });
+    const { numLabels } = native.facts();
+    if (numLabels > 0 && files.id2label !== undefined && files.id2label.length !== numLabels) {
+      await native.close();
+      throw ElasticError.of('ELASTICLM_CONFIG_INVALID', {
+        expected: `${numLabels} labels, one for each row of the classifier`,
+        subject: `id2label in ${folder}/config.json`,
+        received: `${files.id2label.length} labels`,
+      });
+    }
+    return new ElasticModel({
+      directory: folder,
+      config,
+      levels,
+      checkpoint: { ...files, numLabels },
+      native,
+    });
+  }
+
+  get closed(): boolean {
+    return this.#native.closed;
+  }
+
+  /** What really runs, and the memory it takes. @throws ELASTICLM_MODEL_CLOSED */
+  info(): ModelInfo {
+    const facts = this.#native.facts();
+    return {
+      backend: 'cpu',
+      precision: 'f32',
+      ...facts,
+      mappedBytes: this.checkpoint.fileBytes,
+      arenaBytes: this.#native.arenaBytes(),
+      version: findPackage().version,
+    };
+  }
+
+  /**
+   * Runs a packed batch. Its arrays may be changed as soon as this has returned its promise.
+   * @throws ELASTICLM_BATCH_INVALID, ELASTICLM_LEVEL_UNKNOWN, ELASTICLM_STRUCTURE_INVALID, ELASTICLM_ARGUMENT_INVALID,
+   * ELASTICLM_CONFIG_INVALID (no pooler, no classifier), ELASTICLM_CALL_ABORTED, ELASTICLM_MODEL_CLOSED,
+   * ELASTICLM_MEMORY_EXHAUSTED
+   */
+  async forward(batch: PackedBatch, options: ForwardOptions): Promise<ForwardResult> {
+    const { structureIdx, structures, levels } = this.#choose(batch, options);
+    const { rows, dims } = this.#outputShape(batch, options);
+    const data = allocateFloats(rows * dims);
+    const pooled = options.output === 'pooled';
+    await this.#native.forward(
+      {
+        batch,
+        structureIdx,
+        ...(structures === undefined ? {} : { structures }),
+        output: options.output,
+        pooling: options.pooling ?? this.checkpoint.pooling ?? 'mean',
+        normalize: pooled && (options.normalize ?? this.checkpoint.normalize ?? false),
+        out: data,
+      },
+      options.signal,
+    );
+    return { data, dims, levels };
+  }
+
+  /** The steps that a forward of `batch` would run, for people to read. */
+  plan(batch: PackedBatch, options: Pick<ForwardOptions, 'level' | 'structure'> = {}): string {
+    const { structureIdx, structures } = this.#choose(batch, options);
+    const { cuSeqlens } = batch;
+    return this.#native.plan({
+      cuSeqlens,
+      structureIdx,
+      ...(structures === undefined ? {} : { structures }),
+    });
+  }
+
+  /**
+   * The whole model's activations over one batch, for importance. Add several batches' sums up in order.
+   * @throws ELASTICLM_BATCH_INVALID, ELASTICLM_CALL_ABORTED, ELASTICLM_MODEL_CLOSED
+   */
+  async calibrate(batch: PackedBatch, options: { signal?: AbortSignal } = {}): Promise<ActivationSums> {
+    checkBatch(batch, this.config);
+    return this.#native.calibrate(batch, options.signal);
+  }
+
+  #choose(batch: PackedBatch, options: Pick<ForwardOptions, 'level' | 'structure'>): ChosenStructures {
+    checkBatch(batch, this.config);
+    const { level, structure } = options;
+    const numSequences = batch.cuSeqlens.length - 1;
+    if (structure === undefined) return this.#levelTable.choose(level, numSequences);
+    if (level !== undefined) {
+      throw ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {
+        expected: 'either a level or a structure',
+        subject: 'options',
+        received: 'both',
+      });
+    }
+    checkStructure(structure, this.config);
+    return {
+      structureIdx: new Int32Array(numSequences),
+      structures: [structure],
+      levels: Array<undefined>(numSequences).fill(undefined),
+    };
+  }
+
+  #outputShape(batch: PackedBatch, options: ForwardOptions): { rows: number; dims: number } {
+    const { output, pooling, normalize } = options;
+    if (pooling !== undefined && pooling !== 'cls' && pooling !== 'mean') {
+      throw badArgument('options.pooling', "'cls' or 'mean'", pooling);
+    }
+    if (output !== 'pooled' && (pooling !== undefined || normalize === true)) {
+      throw badArgument('options.output', "'pooled', which pooling and normalize are for", output);
+    }
+    const numSequences = batch.cuSeqlens.length - 1;
+    switch (output) {
+      case 'hidden':
+        return { rows: batch.inputIds.length, dims: this.config.hiddenSize };
+      case 'pooled':
+      case 'pooler':
+        return { rows: numSequences, dims: this.config.hiddenSize };
+      case 'logits':
+        return { rows: numSequences, dims: this.checkpoint.numLabels };
+      default:
+        throw badArgument('options.output', "'hidden', 'pooled', 'pooler' or 'logits'", output);
+    }
+  }
+
+  /** Waits for the work in flight, then frees weights and threads. Every call returns the same promise. */
+  close(): Promise<void> {
+    return this.#native.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function levelsOf(config: EncoderConfig, { elastic }: Pick<CheckpointFiles, 'elastic'>): Level[] {
+  const whole = {
+    level: 1,
+    heads: Array<number>(config.numLayers).fill(config.numHeads),
+    neurons: Array<number>(config.numLayers).fill(config.intermediateSize),
+  };
+  const levels = elastic?.levels ?? [whole];
+  return levels.map((level) => ({ ...level, computeFraction: computeFraction(config, level) }));
+}
+
+function badArgument(subject: string, expected: string, value: unknown): ElasticError {
+  return ElasticError.of('ELASTICLM_ARGUMENT_INVALID', { expected, subject, received: describeValue(value) });
+}
