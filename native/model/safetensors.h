@@ -47,6 +47,9 @@ struct SafetensorsHeader {
 };
 SafetensorsHeader parse_safetensors_header(const char* text, size_t size, uint64_t data_bytes, const std::string& path);
 
+// Bits of one element of a dtype of the format ("F4" has 4); 0 for a name the format does not know.
+uint64_t safetensors_dtype_bits(std::string_view dtype);
+
 // What the tensors of an encoder begin with in the checkpoint of a model that has a head.
 inline constexpr std::string_view kModelPrefix = "bert.";
 

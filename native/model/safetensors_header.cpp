@@ -61,12 +61,11 @@ void check_entry(const std::string& name, const Entry& entry, uint64_t data_byte
     refuse("data_offsets of " + tensor_in(name, path), "begin <= end <= " + std::to_string(data_bytes),
            range_text(entry));
   }
-  const auto* dtype = std::find_if(std::begin(kFormatDtypes), std::end(kFormatDtypes),
-                                   [&](const FormatDtype& known) { return known.name == entry.dtype; });
-  if (dtype == std::end(kFormatDtypes)) {
+  const uint64_t bits = safetensors_dtype_bits(entry.dtype);
+  if (bits == 0) {
     refuse("dtype of " + tensor_in(name, path), "a dtype of the safetensors format", quoted(entry.dtype));
   }
-  const std::optional<uint64_t> bytes = tensor_bytes(entry.shape, dtype->bits);
+  const std::optional<uint64_t> bytes = tensor_bytes(entry.shape, bits);
   if (!bytes) {
     refuse("shape of " + tensor_in(name, path), "a whole number of bytes below 2^61",
            entry.dtype + " " + shape_text(entry.shape));
@@ -191,6 +190,13 @@ class HeaderReader {
 };
 
 }  // namespace
+
+uint64_t safetensors_dtype_bits(std::string_view dtype) {
+  for (const FormatDtype& known : kFormatDtypes) {
+    if (known.name == dtype) return known.bits;
+  }
+  return 0;
+}
 
 SafetensorsHeader parse_safetensors_header(const char* text, size_t size, uint64_t data_bytes,
                                            const std::string& path) {
