@@ -24,7 +24,12 @@ export default defineConfig(
       'max-lines': ['error', 600],
       'max-params': ['error', 6],
       '@typescript-eslint/consistent-type-imports': 'error',
-      '@typescript-eslint/switch-exhaustiveness-check': 'error',
+      '@typescript-eslint/switch-exhaustiveness-check': [
+        'error',
+        { considerDefaultExhaustiveForUnions: true },
+      ],
+      // Brackets mark names that come from outside (environment, JSON), as opposed to our own.
+      '@typescript-eslint/dot-notation': ['error', { allowIndexSignaturePropertyAccess: true }],
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
       // Typed arrays are read at positions that loops have bounded; a check of each would be noise.
       '@typescript-eslint/no-non-null-assertion': 'off',
