@@ -82,13 +82,6 @@ ELASTICLM_INLINE float reduce_max(Vec a) {
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
-ELASTICLM_INLINE double reduce_add_f64(Vec a) {
-  const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(a.v));
-  const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(a.v, 1));
-  const __m256d four = _mm256_add_pd(low, high);
-  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
-  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
-}
 
 ELASTICLM_INLINE void transpose(Vec (&rows)[kLanes]) {
   __m256 t[8];
@@ -116,4 +109,6 @@ ELASTICLM_INLINE void transpose(Vec (&rows)[kLanes]) {
 
 #undef ELASTICLM_ISA_NAMESPACE
 #define ELASTICLM_ISA_NAMESPACE avx2
+#undef ELASTICLM_KERNEL
+#define ELASTICLM_KERNEL(name) name##_avx2
 #include "kernels/cpu/vector_math.h"

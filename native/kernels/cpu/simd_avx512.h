@@ -1,8 +1,8 @@
 // The vector wrapper for AVX-512: 16 floats in one register. Only for files compiled with the avx512 flags.
 //
 // simd_avx512.h, simd_avx2.h and simd_generic.h offer the same names in elasticlm::avx512, ::avx2 and ::generic; a kernel
-// is written once over them. A file includes one of the three (which brings vector_math.h) and then the kernel's
-// `<op>_impl.h`. Everything is inlined by force: no function of an ISA file may become the copy that the linker keeps for
+// is written once over them. A file includes one of the three (which brings vector_math.h, and names the set in
+// ELASTICLM_ISA_NAMESPACE and ELASTICLM_KERNEL) and then the kernel's `<op>_impl.h`. Everything is inlined by force: no function of an ISA file may become the copy that the linker keeps for
 // other files.
 #pragma once
 
@@ -90,11 +90,6 @@ ELASTICLM_INLINE Vec lookup16(const float* table, Vec index_bits) {
 // Over all lanes, always in the same order.
 ELASTICLM_INLINE float reduce_add(Vec a) { return _mm512_reduce_add_ps(a.v); }
 ELASTICLM_INLINE float reduce_max(Vec a) { return _mm512_reduce_max_ps(a.v); }
-ELASTICLM_INLINE double reduce_add_f64(Vec a) {
-  const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(a.v));
-  const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a.v, 1));
-  return _mm512_reduce_add_pd(_mm512_add_pd(low, high));
-}
 
 // rows[i] lane j  <->  rows[j] lane i.
 ELASTICLM_INLINE void transpose(Vec (&rows)[kLanes]) {
@@ -133,4 +128,6 @@ ELASTICLM_INLINE void transpose(Vec (&rows)[kLanes]) {
 
 #undef ELASTICLM_ISA_NAMESPACE
 #define ELASTICLM_ISA_NAMESPACE avx512
+#undef ELASTICLM_KERNEL
+#define ELASTICLM_KERNEL(name) name##_avx512
 #include "kernels/cpu/vector_math.h"

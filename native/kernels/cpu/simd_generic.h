@@ -115,9 +115,6 @@ ELASTICLM_INLINE float reduce_max(Vec a) {
   const float odd = a.v[1] > a.v[3] ? a.v[1] : a.v[3];
   return even > odd ? even : odd;
 }
-ELASTICLM_INLINE double reduce_add_f64(Vec a) {
-  return (static_cast<double>(a.v[0]) + a.v[2]) + (static_cast<double>(a.v[1]) + a.v[3]);
-}
 
 ELASTICLM_INLINE void transpose(Vec (&rows)[kLanes]) {
   const Floats a = rows[0].v, b = rows[1].v, c = rows[2].v, d = rows[3].v;
@@ -135,4 +132,6 @@ ELASTICLM_INLINE void transpose(Vec (&rows)[kLanes]) {
 
 #undef ELASTICLM_ISA_NAMESPACE
 #define ELASTICLM_ISA_NAMESPACE generic
+#undef ELASTICLM_KERNEL
+#define ELASTICLM_KERNEL(name) name##_generic
 #include "kernels/cpu/vector_math.h"

@@ -1,0 +1,125 @@
+// attention/<sequences>x<S>/f32/<D>: GFLOP/s of attention_forward on one thread, beside the FMA peak measured in the same
+// run. 12 heads, compact rows. Prints median and best of the repetitions; the share is of the peak of that instruction set.
+// Usage: attention_bench [isa]
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "core/aligned_buffer.h"
+#include "core/packed_matrix.h"
+#include "kernels/kernel_table.h"
+
+namespace elasticlm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+struct Times {
+  double median = 0.0;
+  double best = 0.0;
+};
+
+// Runs `work` for about 0.2 s in at least 9 repetitions.
+template <typename Work>
+Times measure(const Work& work) {
+  work();
+  const Clock::time_point begin = Clock::now();
+  std::vector<double> times;
+  while (times.size() < 9 || seconds_since(begin) < 0.2) {
+    const Clock::time_point start = Clock::now();
+    work();
+    times.push_back(seconds_since(start));
+  }
+  std::sort(times.begin(), times.end());
+  return {times[times.size() / 2], times.front()};
+}
+
+struct Shape {
+  int64_t num_sequences;
+  int64_t num_rows;  // S
+  int64_t head_dim;  // D
+};
+
+// The best GFLOP/s that linear_forward reaches on a small product held in cache: the practical FMA peak.
+double peak_gflops(const KernelTable& kernels) {
+  constexpr int64_t kRows = 64, kK = 256, kBlocks = 12;
+  PackedMatrix weight(kBlocks, kK);
+  AlignedBuffer x(kRows * kK);
+  AlignedBuffer y(kRows * kBlocks * kBlockColumns);
+  const ColumnRun columns{0, kBlocks, 0};
+  const KRun depth{0, kK};
+  RowGroup group;
+  group.x = x.data();
+  group.y = y.data();
+  group.num_rows = kRows;
+  group.ldx = kK;
+  group.ldy = kBlocks * kBlockColumns;
+  group.columns = {&columns, 1};
+  group.depth = {&depth, 1};
+  LinearArgs args;
+  args.weight = weight.view();
+  args.groups = {&group, 1};
+  const Times times = measure([&] {
+    for (int i = 0; i < 16; ++i) kernels.linear_forward(args);
+  });
+  return 16 * 2.0 * kRows * kK * kBlocks * kBlockColumns / times.best * 1e-9;
+}
+
+void bench(const KernelTable& kernels, const Shape& shape, double peak) {
+  constexpr int64_t kHeads = 12;
+  const int64_t S = shape.num_rows;
+  const int64_t D = shape.head_dim;
+  const int64_t ldqkv = round_up(3 * D, kBlockColumns);
+  AlignedBuffer qkv(static_cast<size_t>(shape.num_sequences * kHeads * S * ldqkv));
+  std::minstd_rand random(1);
+  std::normal_distribution<float> normal;
+  for (size_t i = 0; i < qkv.size(); ++i) qkv.data()[i] = normal(random);
+  AlignedBuffer context(static_cast<size_t>(shape.num_sequences * S * kHeads * D));
+  AlignedBuffer scratch(static_cast<size_t>(kernels.attention_scratch_floats(S, D)));
+  const Times times = measure([&] {
+    for (int64_t sequence = 0; sequence < shape.num_sequences; ++sequence) {
+      AttentionArgs args;
+      args.qkv = qkv.data() + sequence * kHeads * S * ldqkv;
+      args.context = context.data() + sequence * S * kHeads * D;
+      args.scratch = scratch.data();
+      args.head_stride = S * ldqkv;
+      args.ldqkv = ldqkv;
+      args.ldcontext = kHeads * D;
+      args.num_rows = S;
+      args.head_dim = D;
+      args.head_end = kHeads;
+      args.query_end = S;
+      args.scale = 0.1f;
+      kernels.attention_forward(args);
+    }
+  });
+  const double flops = 4.0 * static_cast<double>(shape.num_sequences * kHeads * S * S * D);
+  std::printf("attention/%ldx%ld/f32/%ld/%s  median %.1f us  %.1f GFLOP/s  best %.1f GFLOP/s  %.0f%% of %.0f\n",
+              static_cast<long>(shape.num_sequences), static_cast<long>(S), static_cast<long>(D),
+              isa_name(kernels.isa), times.median * 1e6, flops / times.median * 1e-9, flops / times.best * 1e-9,
+              100.0 * flops / times.best * 1e-9 / peak, peak);
+}
+
+}  // namespace
+}  // namespace elasticlm
+
+int main(int argc, char** argv) {
+  using namespace elasticlm;
+  const KernelTable& kernels = kernel_table(choose_isa(argc > 1 ? argv[1] : ""));
+  const double peak = peak_gflops(kernels);
+  for (const int64_t head_dim : {32, 64}) {
+    for (const Shape& shape : {Shape{1, 16, head_dim}, Shape{1, 32, head_dim}, Shape{1, 64, head_dim},
+                               Shape{1, 128, head_dim}, Shape{8, 128, head_dim}, Shape{1, 512, head_dim},
+                               Shape{1, 2048, head_dim}}) {
+      bench(kernels, shape, peak);
+    }
+  }
+  return 0;
+}

@@ -1,0 +1,68 @@
+#include "kernels/kernel_table.h"
+
+#include "core/status.h"
+
+namespace elasticlm {
+
+// Every kernel of one instruction set is a function named <op>_<isa>, defined in the file of that name.
+#define ELASTICLM_DECLARE_KERNELS(isa)                                             \
+  void linear_forward_##isa(const LinearArgs& args);                               \
+  void attention_forward_##isa(const AttentionArgs& args);                         \
+  int64_t attention_scratch_floats_##isa(int64_t num_rows, int64_t head_dim);      \
+  void layer_norm_forward_##isa(const LayerNormArgs& args);                        \
+  void embedding_forward_##isa(const EmbeddingArgs& args);                         \
+  void pooling_forward_##isa(const PoolingArgs& args);                             \
+  void dot_product_forward_##isa(const DotProductArgs& args);
+
+// activation_norm_accumulate has one scalar version: it runs in calibration only, beside a forward that costs 30 times
+// as much.
+#define ELASTICLM_KERNEL_TABLE(isa_value, suffix)                 \
+  KernelTable {                                                   \
+    .isa = isa_value,                                             \
+    .linear_forward = linear_forward_##suffix,                    \
+    .attention_forward = attention_forward_##suffix,              \
+    .attention_scratch_floats = attention_scratch_floats_##suffix, \
+    .layer_norm_forward = layer_norm_forward_##suffix,            \
+    .embedding_forward = embedding_forward_##suffix,              \
+    .pooling_forward = pooling_forward_##suffix,                  \
+    .activation_norm_accumulate = activation_norm_accumulate_ref, \
+    .dot_product_forward = dot_product_forward_##suffix,          \
+  }
+
+void activation_norm_accumulate_ref(const ActivationNormArgs& args);
+ELASTICLM_DECLARE_KERNELS(ref)
+ELASTICLM_DECLARE_KERNELS(generic)
+#if defined(__x86_64__)
+ELASTICLM_DECLARE_KERNELS(avx2)
+ELASTICLM_DECLARE_KERNELS(avx512)
+#endif
+
+const KernelTable& kernel_table(Isa isa) {
+  static constexpr KernelTable kRefTable = ELASTICLM_KERNEL_TABLE(Isa::kRef, ref);
+  static constexpr KernelTable kGenericTable = ELASTICLM_KERNEL_TABLE(Isa::kGeneric, generic);
+#if defined(__x86_64__)
+  static constexpr KernelTable kAvx2Table = ELASTICLM_KERNEL_TABLE(Isa::kAvx2, avx2);
+  static constexpr KernelTable kAvx512Table = ELASTICLM_KERNEL_TABLE(Isa::kAvx512, avx512);
+#endif
+  switch (isa) {
+    case Isa::kRef:
+      return kRefTable;
+    case Isa::kGeneric:
+      return kGenericTable;
+#if defined(__x86_64__)
+    case Isa::kAvx2:
+      return kAvx2Table;
+    case Isa::kAvx512:
+      return kAvx512Table;
+#else
+    default:
+      break;
+#endif
+  }
+  fail(ErrorCode::kIsaUnsupported, {.expected = "an instruction set of this build",
+                                    .subject = "kernel_table",
+                                    .received = isa_name(isa),
+                                    .remedy = "choose_isa names a supported one"});
+}
+
+}  // namespace elasticlm
