@@ -91,7 +91,7 @@ export interface Addon {
   Model: new (spec: AddonModelSpec) => AddonModel;
   Index: new (spec: AddonIndexSpec) => AddonIndex;
   /** Stops a call: one that has not begun rejects at once and never runs. Unknown and settled ids are ignored. */
-  cancel(id: number): void;
+  readonly cancel: (id: number) => void;
   writePermutedCheckpoint(
     config: EncoderConfig,
     paths: readonly string[],

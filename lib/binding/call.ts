@@ -9,10 +9,10 @@ export interface CallSite {
   readonly stack?: string;
 }
 
-// eslint-disable-next-line @typescript-eslint/no-unsafe-function-type -- V8 takes any function as the frame to stop at
-export function captureCallSite(below: Function): CallSite {
+/** The caller's frames, taken before the work leaves for another thread. Formatted only when somebody reads them. */
+export function captureCallSite(): CallSite {
   const site: { stack?: string } = {};
-  Error.captureStackTrace(site, below);
+  Error.captureStackTrace(site, captureCallSite);
   return site;
 }
 
@@ -48,27 +48,34 @@ function at(error: ElasticError, site: CallSite | undefined): ElasticError {
  * ELASTICLM_CALL_ABORTED, even when the work was already done; the listener never outlives the call.
  */
 export async function runCall(start: () => AddonCall, site: CallSite, signal?: AbortSignal): Promise<void> {
-  if (hasFired(signal)) throw abortError(signal, site);
-  let onAbort: (() => void) | undefined;
+  if (signal === undefined) {
+    try {
+      await start().promise;
+    } catch (error) {
+      throw toElasticError(error, site);
+    }
+    return;
+  }
+  if (signal.aborted) throw abortError(signal, site);
+  const { cancel } = loadAddon();
+  let id: number | undefined;
+  const onAbort = (): void => {
+    if (id !== undefined) cancel(id);
+  };
+  signal.addEventListener('abort', onAbort, { once: true });
   try {
     const call = start();
-    if (signal !== undefined) {
-      const { cancel } = loadAddon();
-      onAbort = () => {
-        cancel(call.id);
-      };
-      signal.addEventListener('abort', onAbort, { once: true });
-    }
+    id = call.id;
     await call.promise;
   } catch (error) {
-    throw hasFired(signal) ? abortError(signal, site) : toElasticError(error, site);
+    if (!hasFired(signal)) throw toElasticError(error, site);
   } finally {
-    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+    signal.removeEventListener('abort', onAbort);
   }
   if (hasFired(signal)) throw abortError(signal, site);
 }
 
-/** A function, because a signal that was read as not aborted can be aborted at the next look. */
-function hasFired(signal: AbortSignal | undefined): signal is AbortSignal {
-  return signal?.aborted === true;
+/** A function, because the compiler takes a signal once seen as not aborted to stay so. */
+function hasFired(signal: AbortSignal): boolean {
+  return signal.aborted;
 }

@@ -32,14 +32,14 @@ export async function writePermutedCheckpoint(
   permutation: Permutation,
   output: string,
 ): Promise<void> {
-  const site = captureCallSite(writePermutedCheckpoint);
+  const site = captureCallSite();
   const addon = loadAddon();
   await runCall(() => addon.writePermutedCheckpoint(source.config, source.files, permutation, output), site);
 }
 
 /** @throws what loading a checkpoint throws */
 export async function outgoingNorms(source: CheckpointSource): Promise<OutgoingNorms> {
-  const site = captureCallSite(outgoingNorms);
+  const site = captureCallSite();
   const { numLayers, numHeads, intermediateSize } = source.config;
   const heads = new Float64Array(numLayers * numHeads);
   const neurons = new Float64Array(numLayers * intermediateSize);

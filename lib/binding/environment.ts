@@ -17,7 +17,7 @@ export function availableProcessors(): number {
  */
 export function resolveThreads(option: number | undefined): number {
   if (option !== undefined) return checkThreads(option, option, 'options.threads');
-  const text = process.env['ELASTICLM_THREADS'];
+  const text = process.env.ELASTICLM_THREADS;
   if (text === undefined || text === '') return availableProcessors();
   return checkThreads(
     /^\d+$/.test(text) ? Number(text) : Number.NaN,
@@ -42,7 +42,7 @@ function checkThreads(threads: number, received: unknown, subject: string): numb
  */
 export function resolveIsa(): string {
   try {
-    return loadAddon().chooseIsa(process.env['ELASTICLM_ISA'] ?? '');
+    return loadAddon().chooseIsa(process.env.ELASTICLM_ISA ?? '');
   } catch (error) {
     throw toElasticError(error);
   }

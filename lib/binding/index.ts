@@ -2,7 +2,7 @@
 export type { Output } from './addon.js';
 export { findPackage, loadAddon } from './addon.js';
 export { availableProcessors, resolveIsa, resolveThreads } from './environment.js';
-export { allocateFloats } from './memory.js';
+export { allocateFloats, unshared } from './memory.js';
 export { NativeModel } from './native-model.js';
 export type { ActivationSums, NativeForwardSpec, NativeModelFacts, NativeModelSpec } from './native-model.js';
 export { NativeIndex } from './native-index.js';

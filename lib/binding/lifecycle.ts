@@ -30,7 +30,7 @@ export class Lifecycle {
 
   /** The same promise for every call. */
   close(release: () => AddonCall): Promise<void> {
-    this.#closing ??= runCall(release, captureCallSite(Lifecycle.prototype.close));
+    this.#closing ??= runCall(release, captureCallSite());
     return this.#closing;
   }
 }

@@ -34,9 +34,9 @@ export class NativeIndex {
 
   /** Maps an index file. @throws ELASTICLM_FILE_NOT_FOUND, ELASTICLM_FILE_UNREADABLE, ELASTICLM_INDEX_INVALID */
   static async open(path: string, options: NativeIndexOptions = {}): Promise<NativeIndex> {
-    const site = captureCallSite(NativeIndex.open);
+    const site = captureCallSite();
     const index = new NativeIndex(options);
-    await runCall(() => index.#native.open(path), site);
+    await index.#closeOnError(runCall(() => index.#native.open(path), site));
     return index;
   }
 
@@ -46,7 +46,7 @@ export class NativeIndex {
     dims: number,
     options: NativeIndexOptions = {},
   ): Promise<NativeIndex> {
-    const site = captureCallSite(NativeIndex.fromVectors);
+    const site = captureCallSite();
     if (!Number.isInteger(dims) || dims < 1 || vectors.length % dims !== 0) {
       throw ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {
         expected: 'a whole number of dimensions that divides the number of floats',
@@ -59,8 +59,18 @@ export class NativeIndex {
       if (begin > 0) await setImmediate();
       index.#native.append(unshared(vectors.subarray(begin, begin + floatsPerTurn)));
     }
-    await runCall(() => index.#native.build(dims), site);
+    await index.#closeOnError(runCall(() => index.#native.build(dims), site));
     return index;
+  }
+
+  /** An index that could not be filled keeps no threads. */
+  async #closeOnError(filling: Promise<void>): Promise<void> {
+    try {
+      await filling;
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
   }
 
   get closed(): boolean {
@@ -79,7 +89,7 @@ export class NativeIndex {
 
   /** The `topK` best documents of each of [Q, dims] queries. `queries` is copied before this returns. */
   async search(queries: Float32Array, topK: number, signal?: AbortSignal): Promise<SearchResult> {
-    const site = captureCallSite(NativeIndex.prototype.search);
+    const site = captureCallSite();
     this.#lifecycle.check('NativeIndex.search()');
     if (!Number.isInteger(topK) || topK < 1) {
       throw ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {

@@ -3,7 +3,6 @@ import type { EncoderConfig, PackedBatch, Pooling, Structure } from '../types.js
 import { loadAddon, type AddonModel, type Output } from './addon.js';
 import { captureCallSite, runCall, toElasticError } from './call.js';
 import { Lifecycle } from './lifecycle.js';
-import { unshared } from './memory.js';
 
 export interface NativeModelSpec {
   /** the checkpoint's safetensors files */
@@ -58,14 +57,19 @@ export class NativeModel {
 
   /** Reads and packs the weights on a thread of the model. */
   static async load(spec: NativeModelSpec): Promise<NativeModel> {
-    const site = captureCallSite(NativeModel.load);
+    const site = captureCallSite();
     let native: AddonModel;
     try {
       native = new (loadAddon().Model)(spec);
     } catch (error) {
       throw toElasticError(error, site);
     }
-    await runCall(() => native.load(), site);
+    try {
+      await runCall(() => native.load(), site);
+    } catch (error) {
+      await runCall(() => native.close(), site);
+      throw error;
+    }
     return new NativeModel(native, spec.config);
   }
 
@@ -84,19 +88,19 @@ export class NativeModel {
     return this.#native.arenaBytes();
   }
 
-  /** Fills `spec.out`. Ids and offsets are copied before this returns. */
+  /** Fills `spec.out`. Ids and offsets are copied before this returns; no other thread may change them meanwhile. */
   async forward(spec: NativeForwardSpec, signal?: AbortSignal): Promise<void> {
-    const site = captureCallSite(NativeModel.prototype.forward);
+    const site = captureCallSite();
     this.#lifecycle.check('NativeModel.forward()');
     const { batch, ...rest } = spec;
-    await runCall(() => this.#native.forward({ ...unsharedBatch(batch), ...rest }), site, signal);
+    await runCall(() => this.#native.forward({ ...batch, ...rest }), site, signal);
   }
 
   /** What a forward of such a batch would run, for people to read. */
   plan(spec: Pick<NativeForwardSpec, 'structureIdx' | 'structures'> & { cuSeqlens: Int32Array }): string {
     this.#lifecycle.check('NativeModel.plan()');
     try {
-      return this.#native.plan({ ...spec, cuSeqlens: unshared(spec.cuSeqlens) });
+      return this.#native.plan(spec);
     } catch (error) {
       throw toElasticError(error);
     }
@@ -104,12 +108,12 @@ export class NativeModel {
 
   /** One batch's activations: add them up in the batches' order, so that the totals are the same bits every time. */
   async calibrate(batch: PackedBatch, signal?: AbortSignal): Promise<ActivationSums> {
-    const site = captureCallSite(NativeModel.prototype.calibrate);
+    const site = captureCallSite();
     this.#lifecycle.check('NativeModel.calibrate()');
     const { numLayers, numHeads, intermediateSize } = this.#config;
     const heads = new Float64Array(numLayers * numHeads);
     const neurons = new Float64Array(numLayers * intermediateSize);
-    await runCall(() => this.#native.calibrate(unsharedBatch(batch), heads, neurons), site, signal);
+    await runCall(() => this.#native.calibrate(batch, heads, neurons), site, signal);
     return { heads, neurons, numTokens: batch.inputIds.length };
   }
 
@@ -117,12 +121,4 @@ export class NativeModel {
   close(): Promise<void> {
     return this.#lifecycle.close(() => this.#native.close());
   }
-}
-
-function unsharedBatch(batch: PackedBatch): PackedBatch {
-  return {
-    inputIds: unshared(batch.inputIds),
-    tokenTypeIds: unshared(batch.tokenTypeIds),
-    cuSeqlens: unshared(batch.cuSeqlens),
-  };
 }

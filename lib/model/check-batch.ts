@@ -1,16 +1,18 @@
 /** The rules of a packed batch that can be checked in O(B). Ids are checked natively, away from the event loop. */
+import { unshared } from '../binding/index.js';
 import { describeValue, ElasticError } from '../errors.js';
 import type { EncoderConfig, PackedBatch } from '../types.js';
 
-/** @throws ELASTICLM_BATCH_INVALID naming the field and the first offending position */
-export function checkBatch(batch: PackedBatch, config: EncoderConfig): void {
+/**
+ * The batch in memory that no other thread can change, checked there.
+ * @throws ELASTICLM_BATCH_INVALID naming the field and the first offending position
+ */
+export function checkBatch(batch: PackedBatch, config: EncoderConfig): PackedBatch {
   const given: unknown = batch;
   if (typeof given !== 'object' || given === null) fail('batch', 'a packed batch', describeValue(given));
-  for (const field of ['inputIds', 'tokenTypeIds', 'cuSeqlens'] as const) {
-    const array: unknown = batch[field];
-    if (!(array instanceof Int32Array)) fail(`batch.${field}`, 'an Int32Array', describeValue(array));
-  }
-  const { inputIds, tokenTypeIds, cuSeqlens } = batch;
+  const inputIds = ownArray(batch, 'inputIds');
+  const tokenTypeIds = ownArray(batch, 'tokenTypeIds');
+  const cuSeqlens = ownArray(batch, 'cuSeqlens');
   if (tokenTypeIds.length !== inputIds.length) {
     fail('batch.tokenTypeIds', `${inputIds.length} entries, as in inputIds`, `${tokenTypeIds.length}`);
   }

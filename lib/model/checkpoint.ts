@@ -83,7 +83,7 @@ async function readShards(directory: string): Promise<string[] | undefined> {
   const source: JsonSource = { path: join(directory, shardIndexName), code: 'ELASTICLM_CHECKPOINT_INVALID' };
   const root = await readObjectIfThere(source);
   if (root === undefined) return undefined;
-  const map = root['weight_map'];
+  const map = root.weight_map;
   if (!isObject(map)) throw invalidField(source, 'weight_map', 'an object from tensors to files', map);
   const names = new Set<string>();
   for (const [tensor, name] of Object.entries(map)) {

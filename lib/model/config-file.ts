@@ -49,13 +49,13 @@ function readArchitectures(root: JsonObject, source: JsonSource): readonly strin
   const { architectures } = root;
   if (architectures === undefined || architectures === null) return [];
   if (Array.isArray(architectures) && architectures.every((name) => typeof name === 'string')) {
-    return architectures as string[];
+    return architectures;
   }
   throw invalidField(source, 'architectures', 'an array of class names', architectures);
 }
 
 function readEps(root: JsonObject, source: JsonSource): number {
-  const eps = root['layer_norm_eps'] ?? 1e-12; // BertConfig's default, left out by the oldest files
+  const eps = root.layer_norm_eps ?? 1e-12; // BertConfig's default, left out by the oldest files
   if (typeof eps === 'number' && eps > 0 && eps < 1) return eps;
   throw invalidField(source, 'layer_norm_eps', 'a number between 0 and 1', eps);
 }
@@ -100,7 +100,7 @@ function isOff(value: unknown): boolean {
 }
 
 function checkSupported(root: JsonObject, architectures: readonly string[], path: string): void {
-  const modelType = root['model_type'];
+  const modelType = root.model_type;
   const isBert =
     modelType === undefined ? architectures.some((name) => name.startsWith('Bert')) : modelType === 'bert';
   if (!isBert) {

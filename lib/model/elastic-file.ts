@@ -107,13 +107,13 @@ class Reader {
 
   file(value: unknown): ElasticFile {
     const root = this.#object(value, 'the whole file');
-    if (root['format'] !== formatName) this.#fail('format', JSON.stringify(formatName), root['format']);
-    if (root['version'] !== formatVersion) {
-      this.#fail('version', `${formatVersion}, the one version this release reads`, root['version']);
+    if (root.format !== formatName) this.#fail('format', JSON.stringify(formatName), root.format);
+    if (root.version !== formatVersion) {
+      this.#fail('version', `${formatVersion}, the one version this release reads`, root.version);
     }
-    const file: ElasticFile = { levels: this.#levels(root['levels']) };
-    if (root['importance'] !== undefined) file.importance = this.#importance(root['importance']);
-    if (root['permutation'] !== undefined) file.permutation = this.#permutation(root['permutation']);
+    const file: ElasticFile = { levels: this.#levels(root.levels) };
+    if (root.importance !== undefined) file.importance = this.#importance(root.importance);
+    if (root.permutation !== undefined) file.permutation = this.#permutation(root.permutation);
     const { pooling, normalize, max_length: maxLength } = root;
     if (pooling !== undefined) {
       if (pooling !== 'cls' && pooling !== 'mean') this.#fail('pooling', '"cls" or "mean"', pooling);
@@ -130,7 +130,7 @@ class Reader {
       }
       file.maxLength = maxLength;
     }
-    if (root['quality'] !== undefined) file.quality = this.#quality(root['quality']);
+    if (root.quality !== undefined) file.quality = this.#quality(root.quality);
     return file;
   }
 
@@ -142,15 +142,15 @@ class Reader {
     for (const [position, item] of list.entries()) {
       const field = `levels[${position}]`;
       const fields = this.#object(item, field);
-      const level = fields['level'];
+      const level = fields.level;
       const above = levels.at(-1);
       const rule = above === undefined ? '1, the whole model' : `a number below ${above.level} and above 0`;
       const fits = above === undefined ? level === 1 : Number(level) > 0 && Number(level) < above.level;
       if (typeof level !== 'number' || !fits) this.#fail(`${field}.level`, rule, level);
       levels.push({
         level,
-        heads: this.#counts(fields['heads'], `${field}.heads`, { size: numHeads, above: above?.heads }),
-        neurons: this.#counts(fields['neurons'], `${field}.neurons`, {
+        heads: this.#counts(fields.heads, `${field}.heads`, { size: numHeads, above: above?.heads }),
+        neurons: this.#counts(fields.neurons, `${field}.neurons`, {
           size: intermediateSize,
           above: above?.neurons,
         }),

@@ -170,13 +170,14 @@ export class ElasticModel {
    * ELASTICLM_MEMORY_EXHAUSTED
    */
   async forward(batch: PackedBatch, options: ForwardOptions): Promise<ForwardResult> {
-    const { structureIdx, structures, levels } = this.#choose(batch, options);
-    const { rows, dims } = this.#outputShape(batch, options);
+    const own = checkBatch(batch, this.config);
+    const { structureIdx, structures, levels } = this.#choose(own, options);
+    const { rows, dims } = this.#outputShape(own, options);
     const data = allocateFloats(rows * dims);
     const pooled = options.output === 'pooled';
     await this.#native.forward(
       {
-        batch,
+        batch: own,
         structureIdx,
         ...(structures === undefined ? {} : { structures }),
         output: options.output,
@@ -191,8 +192,9 @@ export class ElasticModel {
 
   /** The steps that a forward of `batch` would run, for people to read. */
   plan(batch: PackedBatch, options: Pick<ForwardOptions, 'level' | 'structure'> = {}): string {
-    const { structureIdx, structures } = this.#choose(batch, options);
-    const { cuSeqlens } = batch;
+    const own = checkBatch(batch, this.config);
+    const { structureIdx, structures } = this.#choose(own, options);
+    const { cuSeqlens } = own;
     return this.#native.plan({
       cuSeqlens,
       structureIdx,
@@ -205,12 +207,10 @@ export class ElasticModel {
    * @throws ELASTICLM_BATCH_INVALID, ELASTICLM_CALL_ABORTED, ELASTICLM_MODEL_CLOSED
    */
   async calibrate(batch: PackedBatch, options: { signal?: AbortSignal } = {}): Promise<ActivationSums> {
-    checkBatch(batch, this.config);
-    return this.#native.calibrate(batch, options.signal);
+    return this.#native.calibrate(checkBatch(batch, this.config), options.signal);
   }
 
   #choose(batch: PackedBatch, options: Pick<ForwardOptions, 'level' | 'structure'>): ChosenStructures {
-    checkBatch(batch, this.config);
     const { level, structure } = options;
     const numSequences = batch.cuSeqlens.length - 1;
     if (structure === undefined) return this.#levelTable.choose(level, numSequences);
@@ -230,7 +230,8 @@ export class ElasticModel {
   }
 
   #outputShape(batch: PackedBatch, options: ForwardOptions): { rows: number; dims: number } {
-    const { output, pooling, normalize } = options;
+    const { output, normalize } = options;
+    const pooling: unknown = options.pooling;
     if (pooling !== undefined && pooling !== 'cls' && pooling !== 'mean') {
       throw badArgument('options.pooling', "'cls' or 'mean'", pooling);
     }

@@ -60,7 +60,7 @@ async function readPooling(path: string, config: EncoderConfig): Promise<Pooling
       received: 'no such file',
     });
   }
-  const dims = root['word_embedding_dimension'];
+  const dims = root.word_embedding_dimension;
   if (dims !== undefined && dims !== config.hiddenSize) {
     throw invalidField(source, 'word_embedding_dimension', `hidden_size, ${config.hiddenSize}`, dims);
   }
