@@ -1,6 +1,8 @@
-// Scratch memory of one thread: laid out by the plan, grown to the largest plan seen, never shrunk while in use.
+// Scratch memory of one thread: laid out by the plan, grown to the largest plan seen, never shrunk while in
+// use.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "core/aligned_buffer.h"
@@ -10,17 +12,22 @@ namespace elasticlm {
 class Arena {
  public:
   // At least `num_floats` floats, cache-line aligned, content unspecified. Invalidates what it gave before.
+  // Throws std::bad_alloc and is empty then.
   float* reserve(int64_t num_floats) {
     if (static_cast<int64_t>(buffer_.size()) < num_floats) {
+      bytes_.store(0, std::memory_order_relaxed);
       buffer_ = AlignedBuffer();  // free first: two copies are never needed
       buffer_ = AlignedBuffer(static_cast<size_t>(num_floats));
+      bytes_.store(static_cast<int64_t>(buffer_.size() * sizeof(float)), std::memory_order_relaxed);
     }
     return buffer_.data();
   }
-  int64_t bytes() const { return static_cast<int64_t>(buffer_.size() * sizeof(float)); }
+  // Memory held now; may be asked from any thread.
+  int64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
   AlignedBuffer buffer_;
+  std::atomic<int64_t> bytes_{0};
 };
 
 }  // namespace elasticlm

@@ -57,9 +57,10 @@ class Encoder {
 
   int64_t output_floats(const Batch& batch, Output output) const;
 
-  // Runs `batch` and writes output_floats() floats to `out`. From inside a job of `pool`, whose num_threads must not exceed
-  // the constructor's; `worker_idx` is the job's. Several jobs may run at once. The batch must have been validated.
-  // Throws kCallAborted, kMemoryExhausted, kConfigInvalid (kPooler or kLogits without those weights).
+  // Runs `batch` and writes output_floats() floats to `out`. From inside a job of `pool`, whose num_threads
+  // must not exceed the constructor's; `worker_idx` is the job's. Several jobs may run at once. The batch
+  // must have been validated. Throws kCallAborted, kMemoryExhausted, kConfigInvalid (kPooler or kLogits
+  // without those weights).
   void forward(const Batch& batch, std::span<const Structure> structures, const ForwardOptions& options,
                ThreadPool& pool, int worker_idx, float* out);
 

@@ -1,0 +1,350 @@
+#include "exec/block_run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "core/status.h"
+
+namespace elasticlm {
+namespace {
+
+// A chunk of attention begins and ends within a head only at multiples of so many queries: one row of a 16 x
+// 16 transposed tile of K is shared by all of them, and fewer queries would transpose K for little work.
+constexpr int64_t kQueryGranularity = 32;
+
+EmbeddingTable table(const TensorView& tensor) { return {tensor.data, tensor.dtype}; }
+
+// The columns and the depth that a structure keeps in a linear step.
+struct KeptRuns {
+  std::span<const ColumnRun> columns;
+  std::span<const KRun> depth;
+};
+
+KeptRuns kept_runs(const StructureRuns& runs, const PlanStep& step) {
+  switch (step.op) {
+    case StepOp::kQkvProj:
+      return {runs.qkv_columns(step.layer), runs.hidden_depth()};
+    case StepOp::kAttnOutProj:
+      return {runs.hidden_columns(), runs.context_depth(step.layer)};
+    case StepOp::kFfnUp:
+      return {runs.ffn_columns(step.layer), runs.hidden_depth()};
+    default:
+      return {runs.hidden_columns(), runs.ffn_depth(step.layer)};
+  }
+}
+
+// How many of the weight blocks before `block` belong to `columns`.
+int64_t blocks_before(std::span<const ColumnRun> columns, int64_t block) {
+  int64_t count = 0;
+  for (const ColumnRun& run : columns)
+    count += std::clamp(block - run.block_begin, int64_t{0}, run.num_blocks);
+  return count;
+}
+
+// Appends the part of `columns` whose weight blocks lie in `blocks`.
+void append_clipped(std::span<const ColumnRun> columns, const Range& blocks,
+                    std::vector<ColumnRun>& clipped) {
+  for (const ColumnRun& run : columns) {
+    const int64_t begin = std::max(run.block_begin, blocks.begin);
+    const int64_t end = std::min(run.block_begin + run.num_blocks, blocks.end);
+    if (begin >= end) continue;
+    clipped.push_back({begin, end - begin, run.y_offset + (begin - run.block_begin) * kBlockColumns});
+  }
+}
+
+}  // namespace
+
+BlockRun::BlockRun(const ForwardContext& forward, const PlanBlock& block, int owner_idx)
+    : forward_(forward), block_(block), owner_idx_(owner_idx) {
+  const ArenaLayout& layout = forward.plan.arena;
+  float* arena = forward.workers[static_cast<size_t>(owner_idx)].block.reserve(layout.num_floats);
+  input_ids_ = reinterpret_cast<int32_t*>(arena + layout.ids);
+  position_ids_ = input_ids_ + layout.num_rows;
+  token_type_ids_ = position_ids_ + layout.num_rows;
+  hidden_ = arena + layout.hidden;
+  qkv_ = arena + layout.qkv;
+  context_ = arena + layout.context;
+  ffn_ = arena + layout.ffn;
+}
+
+void BlockRun::run(ThreadPool& pool, const ActivationTaps* taps) {
+  gather_ids();
+  for (const Stage& stage : block_.stages) {
+    const auto chunk = [&](int64_t chunk_idx, int worker_idx) {
+      run_chunk({stage, chunk_idx, forward_.workers[static_cast<size_t>(worker_idx)]}, taps);
+    };
+    // By reference: a std::function holds it without allocating.
+    pool.parallel_for(stage.num_chunks, owner_idx_, std::ref(chunk));
+  }
+}
+
+void BlockRun::gather_ids() {
+  const Batch& batch = forward_.batch;
+  int64_t row = 0;
+  for (const Segment& segment : block_.segments) {
+    for (const int32_t sequence : segment.sequences) {
+      const int32_t begin = batch.cu_seqlens[static_cast<size_t>(sequence)];
+      const int32_t num_rows = batch.cu_seqlens[static_cast<size_t>(sequence) + 1] - begin;
+      std::copy_n(batch.input_ids.data() + begin, num_rows, input_ids_ + row);
+      std::copy_n(batch.token_type_ids.data() + begin, num_rows, token_type_ids_ + row);
+      for (int32_t i = 0; i < num_rows; ++i) position_ids_[row + i] = i;
+      row += num_rows;
+    }
+  }
+}
+
+void BlockRun::run_chunk(const Chunk& chunk, const ActivationTaps* taps) {
+  for (int32_t i = chunk.stage.step_begin; i < chunk.stage.step_end; ++i) {
+    if (forward_.aborted != nullptr && forward_.aborted->load(std::memory_order_relaxed)) {
+      fail(ErrorCode::kCallAborted, {.expected = "a call that runs to its end",
+                                     .subject = "the forward",
+                                     .received = "an abort signal",
+                                     .remedy = ""});
+    }
+    const PlanStep& step = forward_.plan.steps[static_cast<size_t>(i)];
+    run_step(step, chunk);
+    if (taps != nullptr) tap(step, *taps);
+  }
+}
+
+void BlockRun::run_step(const PlanStep& step, const Chunk& chunk) {
+  const LayerWeights& layer = forward_.weights.layers[static_cast<size_t>(step.layer)];
+  const ArenaLayout& arena = forward_.plan.arena;
+  const int64_t ld_hidden = arena.ld_hidden;
+  const int64_t ldqkv = forward_.weights.config.qkv_head_columns();
+  switch (step.op) {
+    case StepOp::kEmbedding:
+      return embedding(chunk);
+    case StepOp::kQkvProj:
+      return linear(step, {layer.qkv_proj, Activation::kNone, hidden_, ld_hidden, qkv_, ldqkv, false}, chunk);
+    case StepOp::kAttention:
+      return attention(step.layer, chunk);
+    case StepOp::kAttnOutProj:
+      return linear(step,
+                    {layer.attn_out_proj, Activation::kNone, context_, ld_hidden, hidden_, ld_hidden, true},
+                    chunk);
+    case StepOp::kAttnLayerNorm:
+      return layer_norm(layer.attn_layer_norm, chunk);
+    case StepOp::kFfnUp:
+      return linear(step, {layer.ffn_up, Activation::kGelu, hidden_, ld_hidden, ffn_, arena.ld_ffn, false},
+                    chunk);
+    case StepOp::kFfnDown:
+      return linear(step, {layer.ffn_down, Activation::kNone, ffn_, arena.ld_ffn, hidden_, ld_hidden, true},
+                    chunk);
+    case StepOp::kFfnLayerNorm:
+      return layer_norm(layer.ffn_layer_norm, chunk);
+  }
+}
+
+void BlockRun::tap(const PlanStep& step, const ActivationTaps& taps) const {
+  const EncoderConfig& config = forward_.weights.config;
+  ActivationNormArgs args;
+  args.num_rows = block_.num_rows;
+  if (step.op == StepOp::kAttention) {
+    args.x = context_;
+    args.ldx = forward_.plan.arena.ld_hidden;
+    args.num_groups = config.num_heads;
+    args.group_size = config.head_dim();
+    args.sums = taps.heads + step.layer * config.num_heads;
+  } else if (step.op == StepOp::kFfnUp) {
+    args.x = ffn_;
+    args.ldx = forward_.plan.arena.ld_ffn;
+    args.num_groups = config.intermediate_size;
+    args.group_size = 1;
+    args.sums = taps.neurons + step.layer * config.intermediate_size;
+  } else {
+    return;
+  }
+  forward_.kernels.activation_norm_accumulate(args);
+}
+
+Range BlockRun::rows_of(const Chunk& chunk) const {
+  if (chunk.stage.split != Split::kRows) return {0, block_.num_rows};
+  return chunk_range(block_.num_rows, kChunkRows, chunk.stage.num_chunks, chunk.chunk_idx);
+}
+
+void BlockRun::embedding(const Chunk& chunk) {
+  const ModelWeights& weights = forward_.weights;
+  const Range rows = rows_of(chunk);
+  if (rows.size() == 0) return;
+  EmbeddingArgs args;
+  args.word = table(weights.word_embeddings);
+  args.position = table(weights.position_embeddings);
+  args.token_type = table(weights.token_type_embeddings);
+  args.input_ids = input_ids_ + rows.begin;
+  args.position_ids = position_ids_ + rows.begin;
+  args.token_type_ids = token_type_ids_ + rows.begin;
+  args.gamma = weights.embedding_layer_norm.gamma.data();
+  args.beta = weights.embedding_layer_norm.beta.data();
+  args.y = hidden_ + rows.begin * forward_.plan.arena.ld_hidden;
+  args.num_rows = rows.size();
+  args.hidden_size = weights.config.hidden_size;
+  args.ldy = forward_.plan.arena.ld_hidden;
+  args.eps = weights.config.layer_norm_eps;
+  forward_.kernels.embedding_forward(args);
+}
+
+void BlockRun::layer_norm(const LayerNormWeights& weights, const Chunk& chunk) {
+  const Range rows = rows_of(chunk);
+  if (rows.size() == 0) return;
+  const int64_t ld_hidden = forward_.plan.arena.ld_hidden;
+  LayerNormArgs args;
+  args.x = hidden_ + rows.begin * ld_hidden;
+  args.gamma = weights.gamma.data();
+  args.beta = weights.beta.data();
+  args.y = hidden_ + rows.begin * ld_hidden;
+  args.num_rows = rows.size();
+  args.hidden_size = forward_.weights.config.hidden_size;
+  args.ldx = ld_hidden;
+  args.ldy = ld_hidden;
+  args.eps = forward_.weights.config.layer_norm_eps;
+  forward_.kernels.layer_norm_forward(args);
+}
+
+// The chunks divide the rows of all kept heads' contexts by cost: a sequence of S rows with h heads has h * S
+// rows of cost S.
+void BlockRun::attention(int32_t layer, const Chunk& chunk) {
+  const EncoderConfig& config = forward_.weights.config;
+  const ArenaLayout& arena = forward_.plan.arena;
+  const Batch& batch = forward_.batch;
+  AttentionArgs args;
+  args.head_stride = arena.qkv_head_stride;
+  args.ldqkv = config.qkv_head_columns();
+  args.ldcontext = arena.ld_hidden;
+  args.head_dim = config.head_dim();
+  args.scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim()));
+  args.scratch = chunk.worker.attention.reserve(forward_.attention_floats);
+
+  const auto for_each_sequence = [&](auto&& visit) {
+    for (const Segment& segment : block_.segments) {
+      const int64_t num_heads = forward_.runs[static_cast<size_t>(segment.structure_idx)].num_heads(layer);
+      int64_t row = segment.row_begin;
+      for (const int32_t sequence : segment.sequences) {
+        const auto at = static_cast<size_t>(sequence);
+        const int64_t num_rows = batch.cu_seqlens[at + 1] - batch.cu_seqlens[at];
+        if (num_heads > 0) visit(row, num_rows, num_heads);
+        row += num_rows;
+      }
+    }
+  };
+  const auto run_heads = [&](const Range& heads, const Range& queries) {
+    if (heads.size() <= 0 || queries.size() <= 0) return;
+    args.head_begin = heads.begin;
+    args.head_end = heads.end;
+    args.query_begin = queries.begin;
+    args.query_end = queries.end;
+    forward_.kernels.attention_forward(args);
+  };
+
+  int64_t total_cost = 0;
+  if (chunk.stage.split == Split::kContext) {
+    for_each_sequence([&](int64_t, int64_t S, int64_t num_heads) { total_cost += num_heads * S * S; });
+  }
+  int64_t cost = 0;
+  for_each_sequence([&](int64_t row, int64_t S, int64_t num_heads) {
+    args.qkv = qkv_ + row * args.ldqkv;
+    args.context = context_ + row * args.ldcontext;
+    args.num_rows = S;
+    if (chunk.stage.split != Split::kContext) return run_heads({0, num_heads}, {0, S});
+
+    // The bound between two chunks in this sequence, in rows of all its heads.
+    const auto bound = [&](int64_t chunk_idx) {
+      const int64_t rows = (total_cost * chunk_idx / chunk.stage.num_chunks - cost) / S;
+      if (rows <= 0 || rows >= num_heads * S) return std::clamp(rows, int64_t{0}, num_heads * S);
+      const int64_t query = (rows % S + kQueryGranularity / 2) / kQueryGranularity * kQueryGranularity;
+      return rows / S * S + std::min(query, S);
+    };
+    const int64_t begin = bound(chunk.chunk_idx);
+    const int64_t end = bound(chunk.chunk_idx + 1);
+    cost += num_heads * S * S;
+    if (begin >= end) return;
+    const Range heads = {begin / S, end / S};
+    if (heads.size() == 0) return run_heads({heads.begin, heads.begin + 1}, {begin % S, end % S});
+    // The rest of the first head, whole heads, the start of the last one.
+    const int64_t first_whole = (begin + S - 1) / S;
+    if (begin % S != 0) run_heads({heads.begin, heads.begin + 1}, {begin % S, S});
+    run_heads({first_whole, heads.end}, {0, S});
+    run_heads({heads.end, heads.end + 1}, {0, end % S});
+  });
+}
+
+// The weight blocks of a chunk's panels: bounds lie between panels where the rows times columns before them
+// reach the chunk's share, all segments counted, so that segments of different structures stay together in a
+// pass.
+Range BlockRun::panel_blocks(const PlanStep& step, const Chunk& chunk) const {
+  const auto work_before = [&](int64_t block) {
+    int64_t work = 0;
+    for (const Segment& segment : block_.segments) {
+      const KeptRuns kept = kept_runs(forward_.runs[static_cast<size_t>(segment.structure_idx)], step);
+      if (!kept.depth.empty()) work += segment.num_rows * blocks_before(kept.columns, block);
+    }
+    return work;
+  };
+  int64_t num_panels = 0;
+  for (const Segment& segment : block_.segments) {
+    const KeptRuns kept = kept_runs(forward_.runs[static_cast<size_t>(segment.structure_idx)], step);
+    if (kept.columns.empty()) continue;
+    const ColumnRun& last = kept.columns.back();
+    num_panels = std::max(num_panels, (last.block_begin + last.num_blocks + kPanelBlocks - 1) / kPanelBlocks);
+  }
+  const int64_t total = work_before(num_panels * kPanelBlocks);
+  const auto bound = [&](int64_t chunk_idx) {
+    const int64_t share = total * chunk_idx / chunk.stage.num_chunks;
+    int64_t low = 0;
+    int64_t high = num_panels;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (work_before(middle * kPanelBlocks) >= share) {
+        high = middle;
+      } else {
+        low = middle + 1;
+      }
+    }
+    return low * kPanelBlocks;
+  };
+  if (chunk.chunk_idx + 1 == chunk.stage.num_chunks)
+    return {bound(chunk.chunk_idx), num_panels * kPanelBlocks};
+  return {bound(chunk.chunk_idx), bound(chunk.chunk_idx + 1)};
+}
+
+void BlockRun::linear(const PlanStep& step, const Linear& linear, const Chunk& chunk) {
+  Worker& worker = chunk.worker;
+  worker.groups.clear();
+  worker.columns.clear();
+  const bool by_panels = chunk.stage.split == Split::kPanels;
+  const Range rows = rows_of(chunk);
+  const Range blocks = by_panels ? panel_blocks(step, chunk) : Range{};
+  if (by_panels) {
+    size_t num_runs = 0;
+    for (const Segment& segment : block_.segments) {
+      num_runs += kept_runs(forward_.runs[static_cast<size_t>(segment.structure_idx)], step).columns.size();
+    }
+    worker.columns.reserve(num_runs);  // the groups point into it
+  }
+  for (const Segment& segment : block_.segments) {
+    KeptRuns kept = kept_runs(forward_.runs[static_cast<size_t>(segment.structure_idx)], step);
+    if (by_panels) {
+      const size_t first = worker.columns.size();
+      append_clipped(kept.columns, blocks, worker.columns);
+      kept.columns = std::span<const ColumnRun>(worker.columns).subspan(first);
+    }
+    const int64_t begin = std::max(segment.row_begin, rows.begin);
+    const int64_t end = std::min(segment.row_begin + segment.num_rows, rows.end);
+    if (begin >= end || kept.columns.empty() || kept.depth.empty()) continue;
+    RowGroup group;
+    group.x = linear.x + begin * linear.ldx;
+    group.y = linear.y + begin * linear.ldy;
+    group.residual = linear.has_residual ? group.y : nullptr;
+    group.num_rows = end - begin;
+    group.ldx = linear.ldx;
+    group.ldy = linear.ldy;
+    group.columns = kept.columns;
+    group.depth = kept.depth;
+    worker.groups.push_back(group);
+  }
+  if (worker.groups.empty()) return;
+  forward_.kernels.linear_forward({linear.weight.view(), linear.activation, worker.groups});
+}
+
+}  // namespace elasticlm
