@@ -35,6 +35,13 @@ export function checkBatch(batch: PackedBatch, config: EncoderConfig): PackedBat
       String(last),
     );
   }
+  return { inputIds, tokenTypeIds, cuSeqlens };
+}
+
+function ownArray(batch: PackedBatch, field: keyof PackedBatch): Int32Array {
+  const array: unknown = batch[field];
+  if (!(array instanceof Int32Array)) fail(`batch.${field}`, 'an Int32Array', describeValue(array));
+  return unshared(array);
 }
 
 function fail(subject: string, expected: string, received: string): never {
