@@ -1,0 +1,173 @@
+#include "kernels/cpu/linear_tiles.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace elasticlm {
+namespace {
+
+// Groups that share one pass; more take further passes. Bounds the walk's memory, which lives on the stack.
+constexpr size_t kMaxSharingGroups = 64;
+
+// A panel larger than this is not fetched ahead of its turn: it would push the one in use out of a 1 MB L2 cache.
+constexpr int64_t kMaxPrefetchedPanelBytes = 128 * 1024;
+
+constexpr int64_t kNoPanel = std::numeric_limits<int64_t>::max();
+
+// The blocks that one group keeps, three at a time in the order of its runs.
+class TileCursor {
+ public:
+  void start(const RowGroup& group) {
+    group_ = &group;
+    if (group.num_rows > 0) advance();
+  }
+
+  void advance() {
+    num_blocks_ = 0;
+    while (num_blocks_ < kPanelBlocks && run_ < group_->columns.size()) {
+      const ColumnRun& run = group_->columns[run_];
+      if (within_ == run.num_blocks) {
+        ++run_;
+        within_ = 0;
+        continue;
+      }
+      block_[num_blocks_] = run.block_begin + within_;
+      y_offset_[num_blocks_] = run.y_offset + within_ * kBlockColumns;
+      ++num_blocks_;
+      ++within_;
+    }
+  }
+
+  const RowGroup& group() const { return *group_; }
+  int64_t num_blocks() const { return num_blocks_; }
+  int64_t block(int64_t j) const { return block_[j]; }
+  const int64_t* y_offset() const { return y_offset_; }
+  int64_t panel() const { return num_blocks_ == 0 ? kNoPanel : block_[0] / kPanelBlocks; }
+
+  bool same_weights(const TileCursor& other) const {
+    return std::equal(block_, block_ + num_blocks_, other.block_, other.block_ + other.num_blocks_) &&
+           std::ranges::equal(group_->depth, other.group_->depth, [](const KRun& a, const KRun& b) {
+             return a.k_begin == b.k_begin && a.k_count == b.k_count;
+           });
+  }
+
+ private:
+  const RowGroup* group_ = nullptr;
+  size_t run_ = 0;      // within the group's columns
+  int64_t within_ = 0;  // blocks of that run already taken
+  int64_t num_blocks_ = 0;
+  int64_t block_[kPanelBlocks] = {};
+  int64_t y_offset_[kPanelBlocks] = {};
+};
+
+// One pass over the weights for groups that share it.
+class Walk {
+ public:
+  Walk(const LinearArgs& args, std::span<const RowGroup> groups, const TileKernel& kernel)
+      : args_(args), kernel_(kernel), num_groups_(groups.size()) {
+    for (size_t i = 0; i < num_groups_; ++i) cursors_[i].start(groups[i]);
+  }
+
+  void run() {
+    for (int64_t panel = first_panel(); panel != kNoPanel; panel = first_panel()) {
+      bool in_cache = false;
+      for (size_t i = 0; i < num_groups_;) {
+        if (cursors_[i].panel() != panel) {
+          ++i;
+          continue;
+        }
+        size_t end = i + 1;
+        while (end < num_groups_ && cursors_[end].same_weights(cursors_[i])) ++end;
+        serve(i, end, in_cache);
+        in_cache = true;
+        i = end;
+      }
+    }
+  }
+
+ private:
+  int64_t first_panel() const {
+    int64_t panel = kNoPanel;
+    for (size_t i = 0; i < num_groups_; ++i) panel = std::min(panel, cursors_[i].panel());
+    return panel;
+  }
+
+  // Runs the current tile of cursors [begin, end), which agree in weights, for all their rows, and moves them on.
+  void serve(size_t begin, size_t end, bool in_cache) {
+    const TileCursor& cursor = cursors_[begin];
+    Tile tile;
+    tile.num_blocks = cursor.num_blocks();
+    tile.depth = cursor.group().depth;
+    tile.activation = args_.activation;
+    for (int64_t j = 0; j < tile.num_blocks; ++j) {
+      tile.weights[j] = args_.weight.block(cursor.block(j));
+      if (args_.weight.bias != nullptr) tile.bias[j] = args_.weight.bias + cursor.block(j) * kBlockColumns;
+    }
+    TileCursor next = cursor;
+    next.advance();
+    if (next.num_blocks() > 0) tile.prefetch.next = args_.weight.block(next.block(0));
+
+    int64_t depth = 0;
+    for (const KRun& run : tile.depth) depth += run.k_count;
+    int64_t num_rows = 0;
+    for (size_t i = begin; i < end; ++i) num_rows += cursors_[i].group().num_rows;
+
+    // Balanced: 17 rows are 6 + 6 + 5 and never 8 + 8 + 1, whose last tile would wait for its loads.
+    const int64_t num_row_blocks = (num_rows + kernel_.max_rows - 1) / kernel_.max_rows;
+    size_t group_idx = begin;
+    int64_t row = 0;
+    for (int64_t i = 0; i < num_row_blocks; ++i) {
+      tile.num_rows = num_rows / num_row_blocks + (i < num_rows % num_row_blocks ? 1 : 0);
+      for (int64_t r = 0; r < tile.num_rows; ++r) {
+        while (row == cursors_[group_idx].group().num_rows) {
+          ++group_idx;
+          row = 0;
+        }
+        tile.rows[r] = row_of(cursors_[group_idx], row++);
+      }
+      if (!in_cache) tile.prefetch = prefetch_of(tile, depth, i, num_row_blocks);
+      kernel_.run(tile);
+    }
+    for (size_t i = begin; i < end; ++i) cursors_[i].advance();
+  }
+
+  static TileRow row_of(const TileCursor& cursor, int64_t row) {
+    const RowGroup& group = cursor.group();
+    return {.x = group.x + row * group.ldx,
+            .residual = group.residual == nullptr ? nullptr : group.residual + row * group.ldy,
+            .y = group.y + row * group.ldy,
+            .y_offset = cursor.y_offset()};
+  }
+
+  // The first row block brings its own panel a fixed distance ahead; the others, if there are at least two, share out the
+  // next panel between them.
+  TilePrefetch prefetch_of(const Tile& tile, int64_t depth, int64_t row_block, int64_t num_row_blocks) const {
+    TilePrefetch prefetch = {.next = tile.prefetch.next};
+    if (kernel_.prefetch_distance == 0 || depth == 0) return prefetch;
+    if (row_block == 0) {
+      prefetch.begin = kernel_.prefetch_distance;
+      prefetch.count = depth;
+    } else if (num_row_blocks >= 3 && depth * kPanelColumns * int64_t{sizeof(float)} <= kMaxPrefetchedPanelBytes) {
+      prefetch.next_only = true;
+      prefetch.begin = depth * (row_block - 1) / (num_row_blocks - 1);
+      prefetch.count = depth * row_block / (num_row_blocks - 1) - prefetch.begin;
+    }
+    return prefetch;
+  }
+
+  const LinearArgs& args_;
+  const TileKernel& kernel_;
+  const size_t num_groups_;
+  TileCursor cursors_[kMaxSharingGroups];
+};
+
+}  // namespace
+
+void for_each_tile(const LinearArgs& args, const TileKernel& kernel) {
+  for (size_t begin = 0; begin < args.groups.size(); begin += kMaxSharingGroups) {
+    const size_t count = std::min(kMaxSharingGroups, args.groups.size() - begin);
+    Walk(args, args.groups.subspan(begin, count), kernel).run();
+  }
+}
+
+}  // namespace elasticlm
