@@ -82,3 +82,11 @@ export function describeValue(value: unknown): string {
   }
   return String(value);
 }
+
+/** @throws ELASTICLM_CALL_ABORTED, with the signal's reason as its cause, once `signal` has fired */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted !== true) return;
+  throw new ElasticError('ELASTICLM_CALL_ABORTED', 'the call was aborted by its AbortSignal', {
+    cause: signal.reason,
+  });
+}

@@ -1,0 +1,22 @@
+/** Tasks, their files and their official metrics. */
+export { evaluate, evaluationTasks } from './evaluate.js';
+export type { EvaluateOptions, EvaluationResult, EvaluationTask } from './evaluate.js';
+export { evaluateRetrieval } from './evaluate-retrieval.js';
+export type { RetrievalOptions, RetrievalResult } from './evaluate-retrieval.js';
+export { evaluateSts } from './evaluate-sts.js';
+export type { StsOptions, StsResult } from './evaluate-sts.js';
+export { evaluateLabels, evaluateRegression } from './evaluate-labels.js';
+export type { LabelOptions, LabelTask, RegressionOptions, TaskResult } from './evaluate-labels.js';
+export { evaluateWikiQa } from './evaluate-wikiqa.js';
+export type { WikiQaOptions, WikiQaResult } from './evaluate-wikiqa.js';
+export type { LevelChoice } from './levels.js';
+export { documentText, readBeirCorpus, readBeirQrels, readBeirQueries } from './beir.js';
+export type { BeirDocument, BeirQuery } from './beir.js';
+export { readGlue } from './glue.js';
+export type { GlueExample, GlueTask } from './glue.js';
+export { readWikiQa } from './wikiqa.js';
+export type { WikiQaQuestion } from './wikiqa.js';
+export { averagePrecision, ndcgAt, rankRun, recallAt, reciprocalRankAt } from './ranking-metrics.js';
+export type { Judgments, Qrels, ScoredDocument } from './ranking-metrics.js';
+export { accuracy, f1, matthews } from './label-metrics.js';
+export { pearson, spearman } from './correlation.js';

@@ -1,0 +1,7 @@
+/** Which heads and neurons matter, and checkpoints ordered by it. */
+export { elasticize } from './elasticize.js';
+export type { ElasticizeOptions, ElasticizeResult } from './elasticize.js';
+export { activationImportance, normalizePerLayer } from './importance.js';
+export type { Importance } from './importance.js';
+export { rankStructures } from './ranking.js';
+export type { RankedLevel, Ranking } from './ranking.js';
