@@ -33,6 +33,8 @@ export class NormalizedText {
   begins: Int32Array = new Int32Array(0);
   ends: Int32Array = new Int32Array(0);
   aligned = false;
+  /** where the stretch of the source begins that is appended now */
+  sourceBegin = 0;
 
   clear(aligned: boolean): void {
     this.length = 0;
@@ -108,9 +110,14 @@ interface UnitTables {
 
 const tablesByOptions = new Map<number, UnitTables>();
 
+/** A combining mark of a run, with the place in the source of the code point it comes from. */
 interface Mark {
   codePoint: number;
   rank: number;
+  /** survives the stripping of accents */
+  kept: boolean;
+  /** is a further part of the decomposition that gave the mark or starter before it */
+  joins: boolean;
   begin: number;
   end: number;
 }
@@ -150,6 +157,7 @@ export class Normalizer {
    */
   append(text: string, begin: number, end: number, target: NormalizedText): number {
     let position = begin;
+    target.sourceBegin = begin;
     while (position < end) {
       const blockEnd = Math.min(position + BLOCK_UNITS, end);
       target.reserve((BLOCK_UNITS + 1) * MAX_EXPANSION);
@@ -232,42 +240,68 @@ export class Normalizer {
 
   /**
    * A run of code points that leaves combining marks: the marks that survive are put in canonical order. A mark that
-   * is stripped cannot change the order of the others, so the run may begin at the first survivor.
+   * is stripped cannot change the order of the others, so the run may begin at the first survivor; only the places in
+   * the source depend on all of them.
    */
-  private appendReordered(text: string, begin: number, end: number, target: NormalizedText): number {
+  private appendReordered(text: string, position: number, end: number, target: NormalizedText): number {
     const marks: Mark[] = [];
-    let position = begin;
-    while (position < end) {
-      const codePoint = codePointAt(text, position, end);
-      const next = position + (codePoint > 0xffff ? 2 : 1);
-      if (!(this.options.cleanText && this.flags[codePoint]! & charFlag.removed)) {
-        const parts = this.decomposed(codePoint);
-        const first = parts[0]!;
-        if (position > begin && combiningRank(first) === 0) break;
-        for (const part of parts) {
-          if (this.flags[part]! & charFlag.nonspacing) continue;
-          const rank = combiningRank(part);
-          if (rank > 0) {
-            marks.push({ codePoint: part, rank, begin: position, end: next });
-          } else {
-            target.reserve(MAX_EXPANSION);
-            for (const lowered of this.lowered(part)) target.push(lowered, position, next);
-          }
-        }
+    let next = target.aligned ? this.runBegin(text, position, target.sourceBegin) : position;
+    while (next < end) {
+      const begin = next;
+      const codePoint = codePointAt(text, begin, end);
+      next += codePoint > 0xffff ? 2 : 1;
+      if (this.isRemoved(codePoint)) continue;
+      const parts = this.decomposed(codePoint);
+      if (begin > position && combiningRank(parts[0]!) === 0) {
+        next = begin;
+        break;
       }
-      position = next;
+      parts.forEach((part, index) => {
+        const rank = combiningRank(part);
+        const kept = !(this.flags[part]! & charFlag.nonspacing);
+        if (rank > 0) marks.push({ codePoint: part, rank, kept, joins: index > 0, begin, end: next });
+        else if (kept) this.appendLowered(part, begin, next, target);
+      });
     }
+    const sources = marks.filter(({ joins }) => !joins);
     marks.sort((a, b) => a.rank - b.rank);
-    target.reserve(2 * marks.length * MAX_EXPANSION);
+    target.reserve(marks.length * MAX_EXPANSION);
+    // Hugging Face aligns by position, not by origin: the n-th mark in the new order takes the place of the n-th mark
+    // in the source, and a further part of a decomposition that of whatever comes before it.
+    let place = { begin: position, end: position + (text.codePointAt(position)! > 0xffff ? 2 : 1) };
+    let numPlaced = 0;
     for (const mark of marks) {
-      for (const lowered of this.lowered(mark.codePoint)) target.push(lowered, mark.begin, mark.end);
+      if (!mark.joins) place = sources[numPlaced++]!;
+      if (mark.kept) this.appendLowered(mark.codePoint, place.begin, place.end, target);
     }
-    return position;
+    return next;
+  }
+
+  /** Where the marks begin of the run that goes on at a position; the position itself where a starter stands there. */
+  private runBegin(text: string, position: number, floor: number): number {
+    let begin = position;
+    if (combiningRank(this.decomposed(text.codePointAt(position)!)[0]!) === 0) return begin;
+    for (let index = position; index > floor;) {
+      const isPair = index - 1 > floor && text.codePointAt(index - 2)! > 0xffff;
+      index -= isPair ? 2 : 1;
+      const codePoint = codePointAt(text, index, position);
+      if (this.isRemoved(codePoint)) continue;
+      if (combiningRank(this.decomposed(codePoint)[0]!) === 0) break;
+      begin = index;
+    }
+    return begin;
+  }
+
+  private appendLowered(codePoint: number, begin: number, end: number, target: NormalizedText): void {
+    for (const lowered of this.lowered(codePoint)) target.push(lowered, begin, end);
+  }
+
+  private isRemoved(codePoint: number): boolean {
+    return this.options.cleanText && (this.flags[codePoint]! & charFlag.removed) !== 0;
   }
 
   private leavesMark(codePoint: number): boolean {
-    const { cleanText, stripAccents } = this.options;
-    if (!stripAccents || (cleanText && this.flags[codePoint]! & charFlag.removed)) return false;
+    if (!this.options.stripAccents || this.isRemoved(codePoint)) return false;
     return this.decomposed(codePoint).some(
       (part) => (this.flags[part]! & (charFlag.combining | charFlag.nonspacing)) === charFlag.combining,
     );
@@ -277,7 +311,7 @@ export class Normalizer {
   private normalizeCodePoint(codePoint: number): number[] {
     const { cleanText, handleChineseChars, stripAccents } = this.options;
     const flags = this.flags[codePoint]!;
-    if (cleanText && flags & charFlag.removed) return [];
+    if (this.isRemoved(codePoint)) return [];
     let parts = cleanText && flags & charFlag.whitespace ? [SPACE] : this.decomposed(codePoint);
     if (stripAccents) parts = parts.filter((part) => !(this.flags[part]! & charFlag.nonspacing));
     parts = parts.flatMap((part) => this.lowered(part));

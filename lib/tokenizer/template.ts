@@ -18,9 +18,9 @@ export function numSpecialTokens(template: Template): number {
 }
 
 /**
- * Cuts the texts' tokens at their ends so that together they are at most `budget`, by Hugging Face's rules. `longest_first`
- * keeps the shorter text whole where half of the budget holds it; else each gets half, the longer one (the second of
- * equals) the odd token.
+ * Cuts the texts' tokens at their ends so that together they are at most `budget`, by Hugging Face's rules.
+ * `longest_first` keeps the shorter text whole where half of the budget holds it; else each gets half, and the longer
+ * one, the second of equals, the odd token.
  *
  * @throws ELASTICLM_TEXT_TOO_LONG when the strategy cannot reach the budget
  */
@@ -30,8 +30,7 @@ export function truncate(
   budget: number,
   strategy: Truncation,
 ): void {
-  const secondLength = second?.length ?? 0;
-  const excess = first.length + secondLength - budget;
+  const excess = first.length + (second?.length ?? 0) - budget;
   if (excess <= 0) return;
   if (strategy === 'do_not_truncate') throw tooLong(budget, strategy);
   if (budget === 0) {

@@ -171,25 +171,25 @@ export class Tokenizer {
     pair: string | undefined,
     options: EncodeOptions,
   ): Encoding {
-    const { truncation = 'longest_first', addSpecialTokens = true, offsets = false } = options;
+    const { maxLength = Infinity, truncation = 'longest_first', addSpecialTokens = true } = options;
     checkArguments(text, pair, options);
     const numSpecial = addSpecialTokens ? numSpecialTokens(template) : 0;
-    const budget = budgetOf(options.maxLength, numSpecial);
-    // One token more than fits shows that a text is too long. The first of two texts is read to its end even so:
-    // when neither fits, the longer one is cut to a different length.
-    this.encodeText(text, this.first, pair === undefined ? budget + 1 : Infinity, offsets);
-    let second: TokenBuffer | undefined;
-    if (pair !== undefined) {
-      second = this.second;
-      this.encodeText(pair, second, this.first.length <= budget ? budget + 1 : Infinity, offsets);
+    if (maxLength < numSpecial) {
+      throw wrongArgument(`at least ${numSpecial}`, 'options.maxLength', maxLength);
     }
-    truncate(this.first, second, budget, truncation);
+    // Hugging Face stops reading a text after the word that brings it to maxLength tokens, and which of two long texts
+    // gets the odd token hangs on the lengths reached so. To tell only whether a text fits takes one token more.
+    const limit = truncation === 'do_not_truncate' ? maxLength + 1 : maxLength;
+    this.encodeText(text, this.first, limit, options.offsets ?? false);
+    const second = pair === undefined ? undefined : this.second;
+    if (second !== undefined) this.encodeText(pair!, second, limit, options.offsets ?? false);
+    truncate(this.first, second, maxLength - numSpecial, truncation);
     const encoding = assemble(template, { first: this.first, second }, addSpecialTokens);
     this.letGoOfLargeBuffers();
     return encoding;
   }
 
-  /** Fills `out`, up to at least `limit` tokens. */
+  /** Fills `out`; stops after the word that brings it to `limit` tokens or more. */
   private encodeText(text: string, out: TokenBuffer, limit: number, located: boolean): void {
     out.clear(located);
     const splits = this.rawMatcher.isEmpty ? undefined : this.rawMatcher.split(text);
@@ -227,7 +227,7 @@ export class Tokenizer {
   private encodeNormalized(out: TokenBuffer, limit: number): void {
     const { normalized } = this;
     const splits = this.normalizedMatcher.split(normalized.toString()) ?? [NO_TOKEN, 0, normalized.length];
-    for (let index = 0; index < splits.length; index += 3) {
+    for (let index = 0; index < splits.length && out.length < limit; index += 3) {
       const id = splits[index]!;
       const begin = splits[index + 1]!;
       const end = splits[index + 2]!;
@@ -290,20 +290,15 @@ function wrongToken(subject: string, token: AddedToken, expected: string, receiv
 }
 
 function checkArguments(text: string, pair: string | undefined, options: EncodeOptions): void {
+  const { maxLength, truncation } = options;
   if (typeof text !== 'string') throw wrongArgument('a string', 'text', text);
   if (pair !== undefined && typeof pair !== 'string') throw wrongArgument('a string', 'pair', pair);
-  if (options.truncation !== undefined && !truncations.includes(options.truncation)) {
-    throw wrongArgument(`one of ${truncations.join(', ')}`, 'options.truncation', options.truncation);
+  if (maxLength !== undefined && !Number.isInteger(maxLength)) {
+    throw wrongArgument('an integer', 'options.maxLength', maxLength);
   }
-}
-
-/** Tokens that the texts may have together. */
-function budgetOf(maxLength: number | undefined, numSpecial: number): number {
-  if (maxLength === undefined) return Infinity;
-  if (!Number.isInteger(maxLength) || maxLength < numSpecial) {
-    throw wrongArgument(`an integer of at least ${numSpecial}`, 'options.maxLength', maxLength);
+  if (truncation !== undefined && !truncations.includes(truncation)) {
+    throw wrongArgument(`one of ${truncations.join(', ')}`, 'options.truncation', truncation);
   }
-  return maxLength - numSpecial;
 }
 
 function wrongArgument(expected: string, subject: string, value: unknown): ElasticError {
