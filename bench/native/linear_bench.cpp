@@ -2,9 +2,9 @@
 //
 //   bench_linear_bench [isa] [max seconds per shape]
 //
-// "cold" cycles through enough copies of the weights that each comes from outside the core's own cache, as it does when a
-// whole model runs; "warm" uses one copy. "blocks" lists the kept weight blocks: "prefix", or "scattered" (every fourth
-// block left out).
+// "cold" cycles through enough copies of the weights that each comes from outside the core's own cache, as it
+// does when a whole model runs; "warm" uses one copy. "blocks" lists the kept weight blocks: "prefix", or
+// "scattered" (every fourth block left out).
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -29,9 +29,12 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kModelWeightBytes = int64_t{42} << 20;  // f32 linear weights of MiniLM-L6
 constexpr int kMinRepetitions = 9;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
-// Loops of independent multiply-adds, enough of them to hide their latency. Each returns something that depends on all.
+// Loops of independent multiply-adds, enough of them to hide their latency. Each returns something that
+// depends on all.
 constexpr int64_t kPeakSteps = 1'000'000;
 constexpr int kPeakChains = 12;
 
@@ -100,10 +103,10 @@ double measure_peak_gflops(Isa isa) {
 
 struct Shape {
   int64_t num_rows;
-  int64_t depth;           // K of the weights
-  int64_t columns;         // N of the weights
-  int64_t kept_depth;      // a prefix
-  int64_t kept_columns;    // a prefix, or as many blocks with every fourth left out
+  int64_t depth;         // K of the weights
+  int64_t columns;       // N of the weights
+  int64_t kept_depth;    // a prefix
+  int64_t kept_columns;  // a prefix, or as many blocks with every fourth left out
   bool scattered = false;
   bool warm = false;
   Activation activation = Activation::kNone;
@@ -139,7 +142,8 @@ Result measure(LinearForward linear_forward, const Shape& shape, double max_seco
   for (int64_t i = 0; i < num_copies; ++i) {
     PackedMatrix& matrix = weights.emplace_back(num_blocks_of(shape.columns), shape.depth);
     for (int64_t n = 0; n < shape.columns; ++n) {
-      for (int64_t k = 0; k < shape.depth; ++k) matrix.set(n, k, static_cast<float>((n * 7 + k * 3) % 11 - 5) * 0.01f);
+      for (int64_t k = 0; k < shape.depth; ++k)
+        matrix.set(n, k, static_cast<float>((n * 7 + k * 3) % 11 - 5) * 0.01f);
     }
   }
   AlignedBuffer x(static_cast<size_t>(shape.num_rows * shape.kept_depth));
@@ -157,7 +161,9 @@ Result measure(LinearForward linear_forward, const Shape& shape, double max_seco
                                          .columns = columns,
                                          .depth = depth}};
   const auto pass = [&](int64_t copy) {
-    linear_forward({.weight = weights[static_cast<size_t>(copy)].view(), .activation = shape.activation, .groups = groups});
+    linear_forward({.weight = weights[static_cast<size_t>(copy)].view(),
+                    .activation = shape.activation,
+                    .groups = groups});
   };
 
   // One sample is at least 0.2 ms long, so that the clock's own cost does not show.
@@ -189,9 +195,10 @@ void report(const KernelTable& kernels, double peak, const Shape& shape, double 
       "\"gflops\":%.1f,\"shareOfPeak\":%.3f,\"bestShareOfPeak\":%.3f,\"weightGBps\":%.1f}\n",
       isa_name(kernels.isa), static_cast<long long>(shape.num_rows), static_cast<long long>(shape.kept_depth),
       static_cast<long long>(shape.kept_columns), static_cast<long long>(shape.depth),
-      static_cast<long long>(shape.columns), shape.scattered ? "scattered" : "prefix", shape.warm ? "warm" : "cold",
-      shape.activation == Activation::kGelu ? "gelu" : "none", result.median_seconds * 1e6, result.repetitions, gflops,
-      gflops / peak, flops / result.best_seconds * 1e-9 / peak,
+      static_cast<long long>(shape.columns), shape.scattered ? "scattered" : "prefix",
+      shape.warm ? "warm" : "cold", shape.activation == Activation::kGelu ? "gelu" : "none",
+      result.median_seconds * 1e6, result.repetitions, gflops, gflops / peak,
+      flops / result.best_seconds * 1e-9 / peak,
       static_cast<double>(shape.kept_depth * shape.kept_columns * 4) / result.median_seconds * 1e-9);
   std::fflush(stdout);
 }
@@ -203,8 +210,14 @@ void run(Isa isa, double max_seconds) {
   for (const int64_t m : {1, 2, 4, 8, 16, 32, 128}) {
     report(kernels, peak, {m, 384, 1152, 384, 1152}, max_seconds);
     report(kernels, peak, {m, 384, 384, 384, 384}, max_seconds);
-    report(kernels, peak, {.num_rows = m, .depth = 384, .columns = 1536, .kept_depth = 384, .kept_columns = 1536,
-                           .activation = Activation::kGelu}, max_seconds);
+    report(kernels, peak,
+           {.num_rows = m,
+            .depth = 384,
+            .columns = 1536,
+            .kept_depth = 384,
+            .kept_columns = 1536,
+            .activation = Activation::kGelu},
+           max_seconds);
     report(kernels, peak, {m, 1536, 384, 1536, 384}, max_seconds);
   }
   // What a level keeps: columns of ffn_up, depth of ffn_down.
@@ -213,12 +226,27 @@ void run(Isa isa, double max_seconds) {
       report(kernels, peak, {m, 384, 1536, 384, neurons}, max_seconds);
       report(kernels, peak, {m, 1536, 384, neurons, 384}, max_seconds);
     }
-    report(kernels, peak, {.num_rows = m, .depth = 384, .columns = 1536, .kept_depth = 384, .kept_columns = 1152, .warm = true},
+    report(
+        kernels, peak,
+        {.num_rows = m, .depth = 384, .columns = 1536, .kept_depth = 384, .kept_columns = 1152, .warm = true},
+        max_seconds);
+    report(kernels, peak,
+           {.num_rows = m,
+            .depth = 384,
+            .columns = 1536,
+            .kept_depth = 384,
+            .kept_columns = 1152,
+            .scattered = true,
+            .warm = true},
            max_seconds);
-    report(kernels, peak, {.num_rows = m, .depth = 384, .columns = 1536, .kept_depth = 384, .kept_columns = 1152,
-                           .scattered = true, .warm = true}, max_seconds);
-    report(kernels, peak, {.num_rows = m, .depth = 384, .columns = 1536, .kept_depth = 384, .kept_columns = 1152,
-                           .scattered = true}, max_seconds);
+    report(kernels, peak,
+           {.num_rows = m,
+            .depth = 384,
+            .columns = 1536,
+            .kept_depth = 384,
+            .kept_columns = 1152,
+            .scattered = true},
+           max_seconds);
   }
 }
 

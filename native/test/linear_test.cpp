@@ -1,40 +1,27 @@
 // One contract suite for linear_forward on every instruction set that this machine has.
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <cstring>
-#include <limits>
 #include <span>
-#include <sstream>
+#include <string>
+#include <vector>
 
 #include "core/packed_matrix.h"
 #include "kernels/kernel_table.h"
 #include "test/check.h"
+#include "test/kernel_support.h"
 
 namespace elasticlm {
 namespace {
 
-constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
-constexpr double kUnit = 0x1p-24;  // rounding unit of f32
+using test::Bound;
+using test::gamma_bound;
+using test::kUnitRoundoff;
+using test::Random;
+using test::supported_isas;
+using test::WorstError;
 
-std::vector<Isa> isas() {
-  std::vector<Isa> supported;
-  for (const Isa isa : {Isa::kRef, Isa::kGeneric, Isa::kAvx2, Isa::kAvx512}) {
-    if (isa_supported(isa)) {
-      supported.push_back(isa);
-    } else {
-      std::printf("skipped: this machine cannot run %s\n", isa_name(isa));
-    }
-  }
-  return supported;
-}
-
-struct Generator {
-  std::mt19937_64 engine;
-  int64_t below(int64_t end) { return static_cast<int64_t>(engine() % static_cast<uint64_t>(end)); }
-  float value() { return std::normal_distribution<float>()(engine); }
-};
-
-// W [N, K] and its packed form. `poison` overwrites in the packed form what a structure leaves out.
+// W [N, K] and its packed form.
 struct Weights {
   int64_t num_blocks;
   int64_t K;
@@ -42,13 +29,13 @@ struct Weights {
   std::vector<float> bias;   // [num_blocks * 16]
   PackedMatrix packed;
 
-  Weights(int64_t num_blocks, int64_t K, Generator& generator)
+  Weights(int64_t num_blocks, int64_t K, Random& random)
       : num_blocks(num_blocks), K(K), packed(num_blocks, K) {
     for (int64_t n = 0; n < num_blocks * kBlockColumns; ++n) {
-      bias.push_back(generator.value());
+      bias.push_back(random.normal());
       packed.set_bias(n, bias.back());
       for (int64_t k = 0; k < K; ++k) {
-        dense.push_back(generator.value() / std::sqrt(static_cast<float>(K)));
+        dense.push_back(random.normal() / std::sqrt(static_cast<float>(K)));
         packed.set(n, k, dense.back());
       }
     }
@@ -62,7 +49,8 @@ int64_t sum_of(const std::vector<KRun>& depth) {
   return sum;
 }
 
-// A RowGroup with its buffers: x and y stand among NaN, so that whatever is read or written beside them shows.
+// A RowGroup with its buffers: x and y stand among NaN, so that whatever is read or written beside them
+// shows.
 struct Group {
   int64_t num_rows = 0;
   std::vector<ColumnRun> columns;
@@ -70,19 +58,20 @@ struct Group {
   int64_t ldx = 0;
   int64_t ldy = 0;
   bool has_residual = false;
-  bool in_place = false;         // y is the residual
+  bool in_place = false;  // y is the residual
   std::vector<float> x;
   std::vector<float> residual;
   std::vector<float> y;
 
   int64_t kept_depth() const { return sum_of(depth); }
 
-  // Fills x and the residual once rows, columns and depth are set. `head_major`: each run's output is a matrix of its own.
-  void lay_out(Generator& generator, bool head_major) {
-    ldx = kept_depth() + generator.below(3);
-    x.assign(static_cast<size_t>(num_rows * ldx + 8), kPoison);
+  // Fills x and the residual once rows, columns and depth are set. `head_major`: each run's output is a
+  // matrix of its own.
+  void lay_out(Random& random, bool head_major) {
+    ldx = kept_depth() + random.integer(0, 2);
+    x.assign(static_cast<size_t>(num_rows * ldx + 8), test::poison());
     for (int64_t r = 0; r < num_rows; ++r) {
-      for (int64_t k = 0; k < kept_depth(); ++k) x[static_cast<size_t>(r * ldx + k)] = generator.value();
+      for (int64_t k = 0; k < kept_depth(); ++k) x[static_cast<size_t>(r * ldx + k)] = random.normal();
     }
     int64_t widest = 0;
     int64_t total = 0;
@@ -90,22 +79,24 @@ struct Group {
       widest = std::max(widest, run.num_blocks * kBlockColumns);
       total += run.num_blocks * kBlockColumns;
     }
-    ldy = (head_major ? widest : total) + generator.below(2) * kBlockColumns;
+    ldy = (head_major ? widest : total) + random.integer(0, 1) * kBlockColumns;
     int64_t offset = 0;
     for (ColumnRun& run : columns) {
       run.y_offset = offset;
       offset += head_major ? ldy * num_rows : run.num_blocks * kBlockColumns;
     }
     const int64_t size = head_major ? offset + ldy : num_rows * ldy + 8;
-    y.assign(static_cast<size_t>(size), kPoison);
-    residual.assign(has_residual ? static_cast<size_t>(size) : 0, kPoison);
-    for (float& value : residual) value = generator.value();
+    y.assign(static_cast<size_t>(size), test::poison());
+    residual.assign(has_residual ? static_cast<size_t>(size) : 0, test::poison());
+    for (float& value : residual) value = random.normal();
     if (in_place) y = residual;
   }
 
   RowGroup view() {
     return {.x = x.data(),
-            .residual = !has_residual ? nullptr : in_place ? y.data() : residual.data(),
+            .residual = !has_residual ? nullptr
+                        : in_place    ? y.data()
+                                      : residual.data(),
             .y = y.data(),
             .num_rows = num_rows,
             .ldx = ldx,
@@ -121,18 +112,15 @@ void forward(Isa isa, const PackedMatrixView& weight, Activation activation, std
   kernel_table(isa).linear_forward({.weight = weight, .activation = activation, .groups = views});
 }
 
-struct Expected {
-  double value = 0;
-  double tolerance = 0;
-};
-
 // One element in f64, and how far an f32 result may be from it.
 //
-// A chain of K fused or separate multiply-adds and the bias are off by at most gamma = (K + 2) u / (1 - (K + 2) u) times
-// the sum of magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). The activation stretches that by its
-// largest slope (GELU 1.13, tanh 1) and adds its own error: GELU 1e-7 max(1, |v|) (vector_math.h), or 5 roundings of |v| in
-// the scalar formula, tanh 3e-7. Adding the residual rounds once more.
-Expected expected_at(const Weights& weights, bool has_bias, Activation activation, const Group& group, int64_t row, int64_t n) {
+// A chain of K fused or separate multiply-adds and the bias are off by at most gamma_(K + 2) times
+// the sum of magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). The activation
+// stretches that by its largest slope (GELU 1.13, tanh 1) and adds its own error: GELU 1e-7 max(1, |v|)
+// (vector_math.h), or 5 roundings of |v| in the scalar formula, tanh 3e-7. Adding the residual rounds once
+// more.
+Bound bound_of(const Weights& weights, bool has_bias, Activation activation, const Group& group, int64_t row,
+               int64_t n) {
   double sum = has_bias ? weights.bias[static_cast<size_t>(n)] : 0.0;
   double magnitude = std::abs(sum);
   const float* x = group.x.data() + row * group.ldx;
@@ -143,12 +131,11 @@ Expected expected_at(const Weights& weights, bool has_bias, Activation activatio
       magnitude += std::abs(product);
     }
   }
-  const double roundings = static_cast<double>(group.kept_depth() + 2) * kUnit;
-  const double before = roundings / (1.0 - roundings) * magnitude;
+  const double before = gamma_bound(static_cast<double>(group.kept_depth() + 2)) * magnitude;
   switch (activation) {
     case Activation::kGelu:
       return {0.5 * sum * std::erfc(-sum * std::sqrt(0.5)),
-              1.13 * before + 1e-7 * std::max(1.0, std::abs(sum)) + 5.0 * kUnit * std::abs(sum)};
+              1.13 * before + 1e-7 * std::max(1.0, std::abs(sum)) + 5.0 * kUnitRoundoff * std::abs(sum)};
     case Activation::kTanh:
       return {std::tanh(sum), before + 3e-7};
     case Activation::kNone:
@@ -157,59 +144,47 @@ Expected expected_at(const Weights& weights, bool has_bias, Activation activatio
   return {sum, before};
 }
 
-struct Worst {
-  double excess = -1.0;  // error over tolerance
-  std::string message;
-};
-
 std::string describe(Isa isa, size_t group_idx, const Group& group) {
-  std::ostringstream text;
-  text << isa_name(isa) << ", group " << group_idx << " of " << group.num_rows << " rows, depth " << group.kept_depth()
-       << " in " << group.depth.size() << " runs, " << group.columns.size() << " column runs";
-  return text.str();
+  return std::string(isa_name(isa)) + ", group " + std::to_string(group_idx) + " of " +
+         std::to_string(group.num_rows) + " rows, depth " + std::to_string(group.kept_depth()) + " in " +
+         std::to_string(group.depth.size()) + " runs, " + std::to_string(group.columns.size()) +
+         " column runs";
 }
 
 // Every element of y: written ones within tolerance, the others untouched.
 void check_group(Isa isa, const Weights& weights, bool has_bias, Activation activation, size_t group_idx,
                  const Group& group) {
   std::vector<bool> written(group.y.size(), false);
-  Worst worst;
+  WorstError worst;
   for (const ColumnRun& run : group.columns) {
     for (int64_t r = 0; r < group.num_rows; ++r) {
       for (int64_t c = 0; c < run.num_blocks * kBlockColumns; ++c) {
         const int64_t n = run.block_begin * kBlockColumns + c;
         const size_t at = static_cast<size_t>(run.y_offset + r * group.ldy + c);
-        Expected expected = expected_at(weights, has_bias, activation, group, r, n);
+        Bound bound = bound_of(weights, has_bias, activation, group, r, n);
         if (group.has_residual) {
-          expected.value += group.residual[at];
-          expected.tolerance += kUnit * (std::abs(expected.value) + expected.tolerance);
+          bound.value += group.residual[at];
+          bound.tolerance += kUnitRoundoff * (std::abs(bound.value) + bound.tolerance);
         }
         written[at] = true;
-        const double got = group.y[at];
-        const double error = std::abs(got - expected.value);
-        const double excess = error <= expected.tolerance ? error / (expected.tolerance + 1e-300) : 2.0 + error;
-        if (!(excess <= worst.excess)) {  // NaN counts as worst
-          std::ostringstream text;
-          text.precision(9);
-          text << describe(isa, group_idx, group) << ": at row " << r << ", column " << n << " got " << got << ", expected "
-               << expected.value << " within " << expected.tolerance;
-          worst = {std::isnan(excess) ? std::numeric_limits<double>::infinity() : excess, text.str()};
-        }
+        worst.add(group.y[at], bound, {r, n});
       }
     }
   }
-  CHECK(worst.excess <= 1.0, worst.message);
+  CHECK_WITHIN(worst, describe(isa, group_idx, group) + " (row, column)");
   for (size_t at = 0; at < group.y.size(); ++at) {
     if (written[at]) continue;
-    const bool untouched = group.in_place ? group.y[at] == group.residual[at] : std::isnan(group.y[at]);
-    CHECK(untouched, describe(isa, group_idx, group) + ": wrote beside its columns, at element " + std::to_string(at));
+    const bool untouched = group.in_place ? group.y[at] == group.residual[at] : test::is_poison(group.y[at]);
+    CHECK(untouched,
+          describe(isa, group_idx, group) + ": wrote beside its columns, at element " + std::to_string(at));
   }
 }
 
-void check_all(const Weights& weights, Activation activation, const std::vector<Group>& groups, bool has_bias = true) {
+void check_all(const Weights& weights, Activation activation, const std::vector<Group>& groups,
+               bool has_bias = true) {
   PackedMatrixView view = weights.packed.view();
   if (!has_bias) view.bias = nullptr;
-  for (const Isa isa : isas()) {
+  for (const Isa isa : supported_isas()) {
     std::vector<Group> run = groups;
     forward(isa, view, activation, run);
     for (size_t i = 0; i < run.size(); ++i) check_group(isa, weights, has_bias, activation, i, run[i]);
@@ -218,12 +193,12 @@ void check_all(const Weights& weights, Activation activation, const std::vector<
 
 // Rising runs that keep each of `count` units with the given odds (of 4), neighbours joined or not at random.
 template <typename Run>
-std::vector<Run> random_runs(Generator& generator, int64_t count, int64_t odds, const auto& make) {
+std::vector<Run> random_runs(Random& random, int64_t count, int64_t odds, const auto& make) {
   std::vector<Run> runs;
   int64_t begin = -1;
   for (int64_t unit = 0; unit <= count; ++unit) {
-    const bool kept = unit < count && generator.below(4) < odds;
-    if (begin >= 0 && (!kept || generator.below(5) == 0)) {
+    const bool kept = unit < count && random.integer(0, 3) < odds;
+    if (begin >= 0 && (!kept || random.integer(0, 4) == 0)) {
       runs.push_back(make(begin, unit - begin));
       begin = -1;
     }
@@ -232,33 +207,33 @@ std::vector<Run> random_runs(Generator& generator, int64_t count, int64_t odds, 
   return runs;
 }
 
-std::vector<ColumnRun> random_columns(Generator& generator, int64_t num_blocks, int64_t odds) {
-  return random_runs<ColumnRun>(generator, num_blocks, odds, [](int64_t begin, int64_t count) {
+std::vector<ColumnRun> random_columns(Random& random, int64_t num_blocks, int64_t odds) {
+  return random_runs<ColumnRun>(random, num_blocks, odds, [](int64_t begin, int64_t count) {
     return ColumnRun{.block_begin = begin, .num_blocks = count, .y_offset = 0};
   });
 }
 
-std::vector<KRun> random_depth(Generator& generator, int64_t K, int64_t odds) {
-  return random_runs<KRun>(generator, K, odds, [](int64_t begin, int64_t count) { return KRun{begin, count}; });
+std::vector<KRun> random_depth(Random& random, int64_t K, int64_t odds) {
+  return random_runs<KRun>(random, K, odds, [](int64_t begin, int64_t count) { return KRun{begin, count}; });
 }
 
-Group random_group(Generator& generator, const Weights& weights, int64_t num_rows) {
+Group random_group(Random& random, const Weights& weights, int64_t num_rows) {
   Group group;
   group.num_rows = num_rows;
-  group.columns = random_columns(generator, weights.num_blocks, generator.below(5));
-  group.depth = random_depth(generator, weights.K, generator.below(5));
-  group.has_residual = generator.below(2) == 0;
-  group.in_place = group.has_residual && generator.below(2) == 0;
-  group.lay_out(generator, generator.below(2) == 0);
+  group.columns = random_columns(random, weights.num_blocks, random.integer(0, 4));
+  group.depth = random_depth(random, weights.K, random.integer(0, 4));
+  group.has_residual = random.integer(0, 1) == 0;
+  group.in_place = group.has_residual && random.integer(0, 1) == 0;
+  group.lay_out(random, random.integer(0, 1) == 0);
   return group;
 }
 
-Group prefix_group(Generator& generator, int64_t num_rows, int64_t num_blocks, int64_t depth) {
+Group prefix_group(Random& random, int64_t num_rows, int64_t num_blocks, int64_t depth) {
   Group group;
   group.num_rows = num_rows;
   group.columns = {{.block_begin = 0, .num_blocks = num_blocks, .y_offset = 0}};
   group.depth = {{.k_begin = 0, .k_count = depth}};
-  group.lay_out(generator, false);
+  group.lay_out(random, false);
   return group;
 }
 
@@ -271,26 +246,22 @@ std::vector<uint32_t> bits_of_row(const Group& group, int64_t r) {
   std::vector<uint32_t> bits;
   for (const ColumnRun& run : group.columns) {
     for (int64_t c = 0; c < run.num_blocks * kBlockColumns; ++c) {
-      uint32_t word;
-      std::memcpy(&word, &group.y[static_cast<size_t>(run.y_offset + r * group.ldy + c)], sizeof(word));
-      bits.push_back(word);
+      bits.push_back(std::bit_cast<uint32_t>(group.y[static_cast<size_t>(run.y_offset + r * group.ldy + c)]));
     }
   }
   return bits;
 }
 
-void check_same_bits(Isa isa, const std::vector<uint32_t>& got, const std::vector<uint32_t>& expected, const char* what) {
+void check_same_bits(Isa isa, const std::vector<uint32_t>& got, const std::vector<uint32_t>& expected,
+                     const char* what) {
   CHECK(got.size() == expected.size(), std::string(isa_name(isa)) + ": sizes differ, " + what);
   for (size_t i = 0; i < got.size(); ++i) {
     if (got[i] == expected[i]) continue;
-    float a, b;
-    std::memcpy(&a, &got[i], sizeof(a));
-    std::memcpy(&b, &expected[i], sizeof(b));
-    std::ostringstream text;
-    text.precision(9);
-    text << isa_name(isa) << ", " << what << ": column " << i << " is " << a << ", not the same bits as " << b
-         << " (tolerance: none)";
-    CHECK(false, text.str());
+    char text[160];
+    std::snprintf(text, sizeof(text), "%s, %s: column %zu is %.9g, not the bits of %.9g (tolerance: none)",
+                  isa_name(isa), what, i, static_cast<double>(std::bit_cast<float>(got[i])),
+                  static_cast<double>(std::bit_cast<float>(expected[i])));
+    CHECK(false, text);
   }
 }
 
@@ -299,9 +270,9 @@ Group one_row_of(const Group& group, int64_t r) {
   Group one = group;
   one.num_rows = 1;
   one.x.assign(group.x.begin() + r * group.ldx, group.x.begin() + r * group.ldx + group.kept_depth());
-  one.y.assign(group.y.size(), kPoison);
+  one.y.assign(group.y.size(), test::poison());
   if (group.has_residual) {
-    one.residual.assign(group.residual.size(), kPoison);
+    one.residual.assign(group.residual.size(), test::poison());
     for (const ColumnRun& run : group.columns) {
       for (int64_t c = 0; c < run.num_blocks * kBlockColumns; ++c) {
         const auto at = static_cast<size_t>(run.y_offset + c);
@@ -314,82 +285,83 @@ Group one_row_of(const Group& group, int64_t r) {
 }
 
 TEST_CASE("linear_forward: every remainder of rows, columns and depth") {
-  Generator generator{std::mt19937_64(1)};
+  Random random(1);
   for (int64_t K = 1; K <= 70; ++K) {
     const int64_t num_blocks = 1 + K % 7;
-    const Weights weights(num_blocks, K, generator);
+    const Weights weights(num_blocks, K, random);
     for (int64_t rows = 1 + K % 2; rows <= 20; rows += 2) {
-      check_all(weights, activation_of(rows + K), {prefix_group(generator, rows, num_blocks, K)}, rows % 4 != 3);
+      check_all(weights, activation_of(rows + K), {prefix_group(random, rows, num_blocks, K)}, rows % 4 != 3);
     }
   }
 }
 
 TEST_CASE("linear_forward: depths of a real encoder") {
-  Generator generator{std::mt19937_64(2)};
+  Random random(2);
   for (const int64_t K : {384, 1536}) {
-    const Weights weights(7, K, generator);
+    const Weights weights(7, K, random);
     for (const int64_t rows : {1, 8, 17, 33}) {
-      check_all(weights, activation_of(rows), {prefix_group(generator, rows, 7, K)});
+      check_all(weights, activation_of(rows), {prefix_group(random, rows, 7, K)});
     }
   }
 }
 
 TEST_CASE("linear_forward: groups of random structures") {
-  Generator generator{std::mt19937_64(3)};
+  Random random(3);
   for (int trial = 0; trial < 300; ++trial) {
-    const Weights weights(1 + generator.below(14), 1 + generator.below(100), generator);
+    const Weights weights(random.integer(1, 14), random.integer(1, 100), random);
     std::vector<Group> groups;
-    const int64_t num_groups = 1 + generator.below(5);
-    for (int64_t i = 0; i < num_groups; ++i) groups.push_back(random_group(generator, weights, generator.below(21)));
+    const int64_t num_groups = random.integer(1, 5);
+    for (int64_t i = 0; i < num_groups; ++i)
+      groups.push_back(random_group(random, weights, random.integer(0, 20)));
     check_all(weights, activation_of(trial), groups, trial % 4 != 0);
   }
 }
 
 TEST_CASE("linear_forward: more groups than share one pass") {
-  Generator generator{std::mt19937_64(4)};
-  const Weights weights(7, 24, generator);
+  Random random(4);
+  const Weights weights(7, 24, random);
   std::vector<Group> groups;
-  for (int i = 0; i < 150; ++i) groups.push_back(prefix_group(generator, 1, 7 - i / 25, 24 - i / 10));
+  for (int i = 0; i < 150; ++i) groups.push_back(prefix_group(random, 1, 7 - i / 25, 24 - i / 10));
   check_all(weights, Activation::kGelu, groups);
 }
 
 TEST_CASE("linear_forward: column runs out of order") {
-  Generator generator{std::mt19937_64(5)};
-  const Weights weights(9, 20, generator);
+  Random random(5);
+  const Weights weights(9, 20, random);
   Group group;
   group.num_rows = 11;
   for (const int64_t block : {8, 2, 3, 0, 7, 5}) group.columns.push_back({block, 1, 0});
   group.depth = {{.k_begin = 0, .k_count = 20}};
-  group.lay_out(generator, false);
+  group.lay_out(random, false);
   check_all(weights, Activation::kNone, {group, group});
 }
 
 TEST_CASE("linear_forward: no rows, no columns, no depth, no groups") {
-  Generator generator{std::mt19937_64(6)};
-  const Weights weights(4, 10, generator);
+  Random random(6);
+  const Weights weights(4, 10, random);
   for (const bool has_residual : {false, true}) {
     for (int64_t i = 0; i < 3; ++i) {
-      Group empty_depth = prefix_group(generator, 5, 4, 0);
+      Group empty_depth = prefix_group(random, 5, 4, 0);
       empty_depth.has_residual = has_residual;
-      empty_depth.lay_out(generator, false);
+      empty_depth.lay_out(random, false);
       Group no_runs = empty_depth;
       no_runs.depth = {};
-      Group no_columns = prefix_group(generator, 5, 4, 10);
+      Group no_columns = prefix_group(random, 5, 4, 10);
       no_columns.columns = {};
-      Group empty_run = prefix_group(generator, 5, 0, 10);
+      Group empty_run = prefix_group(random, 5, 0, 10);
       check_all(weights, activation_of(i),
-                {empty_depth, prefix_group(generator, 0, 4, 10), no_runs, no_columns, empty_run,
-                 prefix_group(generator, 3, 4, 10)});
+                {empty_depth, prefix_group(random, 0, 4, 10), no_runs, no_columns, empty_run,
+                 prefix_group(random, 3, 4, 10)});
     }
   }
   check_all(weights, Activation::kNone, {});
 }
 
 TEST_CASE("linear_forward: weights that a structure leaves out are not read into results") {
-  Generator generator{std::mt19937_64(7)};
+  Random random(7);
   for (int trial = 0; trial < 40; ++trial) {
-    Weights weights(1 + generator.below(9), 2 + generator.below(60), generator);
-    const std::vector<Group> groups = {random_group(generator, weights, 1 + generator.below(12))};
+    Weights weights(random.integer(1, 9), random.integer(2, 61), random);
+    const std::vector<Group> groups = {random_group(random, weights, random.integer(1, 12))};
     std::vector<bool> kept_column(static_cast<size_t>(weights.num_blocks * kBlockColumns), false);
     std::vector<bool> kept_k(static_cast<size_t>(weights.K), false);
     for (const ColumnRun& run : groups[0].columns) {
@@ -402,7 +374,8 @@ TEST_CASE("linear_forward: weights that a structure leaves out are not read into
     }
     for (int64_t n = 0; n < weights.num_blocks * kBlockColumns; ++n) {
       for (int64_t k = 0; k < weights.K; ++k) {
-        if (!kept_column[static_cast<size_t>(n)] || !kept_k[static_cast<size_t>(k)]) weights.packed.set(n, k, kPoison);
+        if (!kept_column[static_cast<size_t>(n)] || !kept_k[static_cast<size_t>(k)])
+          weights.packed.set(n, k, test::poison());
       }
     }
     check_all(weights, activation_of(trial), groups);
@@ -410,11 +383,11 @@ TEST_CASE("linear_forward: weights that a structure leaves out are not read into
 }
 
 TEST_CASE("linear_forward: a row has the same bits alone and at every place in blocks of 1 to 20 rows") {
-  Generator generator{std::mt19937_64(8)};
-  const Weights weights(7, 61, generator);
-  for (const Isa isa : isas()) {
+  Random random(8);
+  const Weights weights(7, 61, random);
+  for (const Isa isa : supported_isas()) {
     for (int64_t rows = 1; rows <= 20; ++rows) {
-      Group block = random_group(generator, weights, rows);
+      Group block = random_group(random, weights, rows);
       std::vector<Group> together = {block};
       forward(isa, weights.packed.view(), activation_of(rows), together);
       for (int64_t r = 0; r < rows; ++r) {
@@ -427,15 +400,15 @@ TEST_CASE("linear_forward: a row has the same bits alone and at every place in b
 }
 
 TEST_CASE("linear_forward: a group has the same bits alone and among groups of other structures") {
-  Generator generator{std::mt19937_64(9)};
-  for (const Isa isa : isas()) {
+  Random random(9);
+  for (const Isa isa : supported_isas()) {
     for (int trial = 0; trial < 60; ++trial) {
-      const Weights weights(1 + generator.below(10), 1 + generator.below(90), generator);
+      const Weights weights(random.integer(1, 10), random.integer(1, 90), random);
       std::vector<Group> groups;
       for (int64_t i = 0; i < 6; ++i) {
-        groups.push_back(random_group(generator, weights, generator.below(7)));
+        groups.push_back(random_group(random, weights, random.integer(0, 6)));
         // A neighbour with the same structure, whose rows may share tiles with it.
-        if (generator.below(2) == 0) groups.push_back(groups.back());
+        if (random.integer(0, 1) == 0) groups.push_back(groups.back());
       }
       std::vector<Group> together = groups;
       forward(isa, weights.packed.view(), activation_of(trial), together);
@@ -451,11 +424,11 @@ TEST_CASE("linear_forward: a group has the same bits alone and among groups of o
 }
 
 TEST_CASE("linear_forward: the same bits however runs of depth and of columns are cut") {
-  Generator generator{std::mt19937_64(10)};
-  for (const Isa isa : isas()) {
+  Random random(10);
+  for (const Isa isa : supported_isas()) {
     for (int64_t rows = 1; rows <= 9; ++rows) {
-      const Weights weights(8, 50, generator);
-      const Group whole = prefix_group(generator, rows, 8, 50);
+      const Weights weights(8, 50, random);
+      const Group whole = prefix_group(random, rows, 8, 50);
       Group cut = whole;
       cut.depth = {{0, 1}, {1, 16}, {17, 0}, {17, 30}, {47, 3}};
       cut.columns = {{0, 1, 0}, {1, 4, 16}, {5, 2, 80}, {7, 1, 112}};
@@ -471,20 +444,22 @@ TEST_CASE("linear_forward: the same bits however runs of depth and of columns ar
 }
 
 TEST_CASE("linear_forward: a view of the full weights has the bits of weights cut out") {
-  Generator generator{std::mt19937_64(11)};
-  for (const Isa isa : isas()) {
+  Random random(11);
+  for (const Isa isa : supported_isas()) {
     for (int trial = 0; trial < 60; ++trial) {
-      const Weights full(1 + generator.below(12), 1 + generator.below(120), generator);
-      Group viewed = random_group(generator, full, 1 + generator.below(13));
+      const Weights full(random.integer(1, 12), random.integer(1, 120), random);
+      Group viewed = random_group(random, full, random.integer(1, 13));
       std::vector<int64_t> columns;
       for (const ColumnRun& run : viewed.columns) {
-        for (int64_t c = 0; c < run.num_blocks * kBlockColumns; ++c) columns.push_back(run.block_begin * kBlockColumns + c);
+        for (int64_t c = 0; c < run.num_blocks * kBlockColumns; ++c)
+          columns.push_back(run.block_begin * kBlockColumns + c);
       }
       std::vector<int64_t> depth;
       for (const KRun& run : viewed.depth) {
         for (int64_t k = 0; k < run.k_count; ++k) depth.push_back(run.k_begin + k);
       }
-      PackedMatrix compact(static_cast<int64_t>(columns.size()) / kBlockColumns, static_cast<int64_t>(depth.size()));
+      PackedMatrix compact(static_cast<int64_t>(columns.size()) / kBlockColumns,
+                           static_cast<int64_t>(depth.size()));
       for (size_t n = 0; n < columns.size(); ++n) {
         compact.set_bias(static_cast<int64_t>(n), full.bias[static_cast<size_t>(columns[n])]);
         for (size_t k = 0; k < depth.size(); ++k) {

@@ -1,15 +1,19 @@
-// dot_product_forward over the vector wrapper of one instruction set. Include the simd header first; one .cpp per set does.
+// dot_product_forward over the vector wrapper of one instruction set. Include the simd header first; one .cpp
+// per set does.
 //
-// Both vectors of a score lie along dims. A score gathers kLanes partial sums, lane l those of the dims that are l modulo
-// kLanes, in rising order; then lanes l and l + kLanes / 2 are added, and so on by halves. Its place has no part in that.
+// Both vectors of a score lie along dims. A score gathers kLanes partial sums, lane l those of the dims that
+// are l modulo kLanes, in rising order; then lanes l and l + kLanes / 2 are added, and so on by halves. Its
+// place has no part in that.
 #include "kernels/dot_product.h"
 
 namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
 namespace {
 
 constexpr int kTileDocuments = 4;
-constexpr int kMaxTileQueries = kLanes > 8 ? 4 : 2;  // 16 or 8 chains: enough to hide the latency of a multiply-add
-constexpr int64_t kDocumentBlockBytes = 16 * 1024;   // half of a 32 KB L1 cache: read once, used by every query
+constexpr int kMaxTileQueries =
+    kLanes > 8 ? 4 : 2;  // 16 or 8 chains: enough to hide the latency of a multiply-add
+constexpr int64_t kDocumentBlockBytes =
+    16 * 1024;  // half of a 32 KB L1 cache: read once, used by every query
 
 // The partial sums of kQueries x kTileDocuments scores.
 template <int kQueries>
@@ -24,9 +28,9 @@ struct PartialSums {
 
   // dims [e, e + count): kLanes of them, or fewer at the end.
   template <bool kWhole>
-  ELASTICLM_INLINE void add(const float* const (&queries)[kQueries], const float* const (&documents)[kTileDocuments],
-                            int64_t e, int64_t count) {
-    const auto read = [e, count](const float* vector) __attribute__((always_inline)) {
+  ELASTICLM_INLINE void add(const float* const (&queries)[kQueries],
+                            const float* const (&documents)[kTileDocuments], int64_t e, int64_t count) {
+    const auto read = [ e, count ](const float* vector) __attribute__((always_inline)) {
       return kWhole ? load(vector + e) : load_first(vector + e, count);
     };
     Vec document[kTileDocuments];
@@ -42,8 +46,8 @@ struct PartialSums {
     }
   }
 
-  // Adds the lanes of each. The halving tree is that of reduce_add; a whole register of scores takes it side by side,
-  // after a transposition, in half the instructions.
+  // Adds the lanes of each. The halving tree is that of reduce_add; a whole register of scores takes it side
+  // by side, after a transposition, in half the instructions.
   ELASTICLM_INLINE void write(float (&scores)[kScores]) const {
     if constexpr (kScores % kLanes == 0) {
 #pragma GCC unroll 2
@@ -66,13 +70,15 @@ struct PartialSums {
   }
 };
 
-// Queries [query, query + kQueries) against documents [document, document + num_documents), at most kTileDocuments.
+// Queries [query, query + kQueries) against documents [document, document + num_documents), at most
+// kTileDocuments.
 template <int kQueries>
 void score_tile(const DotProductArgs& args, int64_t query, int64_t document, int64_t num_documents) {
   const float* queries[kQueries];
 #pragma GCC unroll 4
   for (int q = 0; q < kQueries; ++q) queries[q] = args.queries + (query + q) * args.dims;
-  // In place of documents past the last one, the last is read again: every tile is whole, and only real scores are kept.
+  // In place of documents past the last one, the last is read again: every tile is whole, and only real
+  // scores are kept.
   const float* documents[kTileDocuments];
 #pragma GCC unroll 4
   for (int64_t d = 0; d < kTileDocuments; ++d) {
@@ -101,7 +107,13 @@ void score_documents(const DotProductArgs& args, int64_t query, int64_t begin, i
   }
 }
 
-void dot_product_forward(const DotProductArgs& args) {
+}  // namespace
+}  // namespace elasticlm::ELASTICLM_ISA_NAMESPACE
+
+namespace elasticlm {
+
+void ELASTICLM_KERNEL(dot_product_forward)(const DotProductArgs& args) {
+  using namespace ELASTICLM_ISA_NAMESPACE;
   const int64_t fit = kDocumentBlockBytes / (args.dims * int64_t{sizeof(float)} + 1);
   const int64_t block = fit > kTileDocuments ? fit / kTileDocuments * kTileDocuments : kTileDocuments;
   for (int64_t begin = 0; begin < args.num_documents; begin += block) {
@@ -114,5 +126,4 @@ void dot_product_forward(const DotProductArgs& args) {
   }
 }
 
-}  // namespace
-}  // namespace elasticlm::ELASTICLM_ISA_NAMESPACE
+}  // namespace elasticlm

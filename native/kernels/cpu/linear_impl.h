@@ -1,8 +1,9 @@
-// linear_forward over the vector wrapper of one instruction set. Include the simd header first; one .cpp per set does.
+// linear_forward over the vector wrapper of one instruction set. Include the simd header first; one .cpp per
+// set does.
 //
-// Accumulators take three quarters of the registers and leave the rest to weights and one broadcast activation: 8 rows x
-// 48 columns on AVX-512, 6 x 16 on AVX2 and NEON, 3 x 16 on SSE2. Fewer rows take more columns at once, so that there
-// are enough chains to hide the latency of the multiply-add.
+// Accumulators take three quarters of the registers and leave the rest to weights and one broadcast
+// activation: 8 rows x 48 columns on AVX-512, 6 x 16 on AVX2 and NEON, 3 x 16 on SSE2. Fewer rows take more
+// columns at once, so that there are enough chains to hide the latency of the multiply-add.
 #include "kernels/cpu/linear_tiles.h"
 
 namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
@@ -10,10 +11,12 @@ namespace {
 
 constexpr int kBlockVecs = kBlockColumns / kLanes;
 constexpr int kMaxAccumulators = kRegisters * 3 / 4;
-constexpr int kMaxRows = kMaxAccumulators / kBlockVecs < kMaxTileRows ? kMaxAccumulators / kBlockVecs : kMaxTileRows;
+constexpr int kMaxRows =
+    kMaxAccumulators / kBlockVecs < kMaxTileRows ? kMaxAccumulators / kBlockVecs : kMaxTileRows;
 
-// Software prefetch pays where the multiply-adds outrun the hardware's own: the rows of depth are 192 bytes each, so this
-// is 16 KB ahead (nearer than 4 KB was worse than nothing). A baseline build knows nothing of its processor and leaves it.
+// Software prefetch pays where the multiply-adds outrun the hardware's own: the rows of depth are 192 bytes
+// each, so this is 16 KB ahead (nearer than 4 KB was worse than nothing). A baseline build knows nothing of
+// its processor and leaves it.
 constexpr int64_t kPrefetchDistance = kLanes >= 8 ? 85 : 0;
 constexpr int kPrefetchLocality = 2;  // into the core's L2 cache
 
@@ -71,7 +74,8 @@ struct Accumulators {
 #pragma GCC unroll 3
       for (int j = 0; j < kBlocks; ++j) {
 #pragma GCC unroll 4
-        for (int v = 0; v < kBlockVecs; ++v) store(sums + r * kPanelColumns + j * kBlockColumns + v * kLanes, sum[r][j][v]);
+        for (int v = 0; v < kBlockVecs; ++v)
+          store(sums + r * kPanelColumns + j * kBlockColumns + v * kLanes, sum[r][j][v]);
       }
     }
   }
@@ -182,3 +186,11 @@ constexpr TileKernel kTileKernel = {
 
 }  // namespace
 }  // namespace elasticlm::ELASTICLM_ISA_NAMESPACE
+
+namespace elasticlm {
+
+void ELASTICLM_KERNEL(linear_forward)(const LinearArgs& args) {
+  for_each_tile(args, ELASTICLM_ISA_NAMESPACE::kTileKernel);
+}
+
+}  // namespace elasticlm

@@ -9,7 +9,8 @@ namespace {
 // Groups that share one pass; more take further passes. Bounds the walk's memory, which lives on the stack.
 constexpr size_t kMaxSharingGroups = 64;
 
-// A panel larger than this is not fetched ahead of its turn: it would push the one in use out of a 1 MB L2 cache.
+// A panel larger than this is not fetched ahead of its turn: it would push the one in use out of a 1 MB L2
+// cache.
 constexpr int64_t kMaxPrefetchedPanelBytes = 128 * 1024;
 
 constexpr int64_t kNoPanel = std::numeric_limits<int64_t>::max();
@@ -92,7 +93,8 @@ class Walk {
     return panel;
   }
 
-  // Runs the current tile of cursors [begin, end), which agree in weights, for all their rows, and moves them on.
+  // Runs the current tile of cursors [begin, end), which agree in weights, for all their rows, and moves them
+  // on.
   void serve(size_t begin, size_t end, bool in_cache) {
     const TileCursor& cursor = cursors_[begin];
     Tile tile;
@@ -139,15 +141,16 @@ class Walk {
             .y_offset = cursor.y_offset()};
   }
 
-  // The first row block brings its own panel a fixed distance ahead; the others, if there are at least two, share out the
-  // next panel between them.
+  // The first row block brings its own panel a fixed distance ahead; the others, if there are at least two,
+  // share out the next panel between them.
   TilePrefetch prefetch_of(const Tile& tile, int64_t depth, int64_t row_block, int64_t num_row_blocks) const {
     TilePrefetch prefetch = {.next = tile.prefetch.next};
     if (kernel_.prefetch_distance == 0 || depth == 0) return prefetch;
     if (row_block == 0) {
       prefetch.begin = kernel_.prefetch_distance;
       prefetch.count = depth;
-    } else if (num_row_blocks >= 3 && depth * kPanelColumns * int64_t{sizeof(float)} <= kMaxPrefetchedPanelBytes) {
+    } else if (num_row_blocks >= 3 &&
+               depth * kPanelColumns * int64_t{sizeof(float)} <= kMaxPrefetchedPanelBytes) {
       prefetch.next_only = true;
       prefetch.begin = depth * (row_block - 1) / (num_row_blocks - 1);
       prefetch.count = depth * row_block / (num_row_blocks - 1) - prefetch.begin;

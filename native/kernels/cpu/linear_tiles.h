@@ -1,9 +1,9 @@
 // How linear_forward is cut into register tiles: the part that no instruction set changes.
 //
-// A tile is up to kMaxTileRows rows times up to three weight blocks, over the whole kept depth. Tiles come weight blocks
-// outermost, so that every row of every group that keeps a panel is served while the panel is in cache. Rows of
-// neighbouring groups that keep the same blocks and the same depth share tiles: eight SubLMs with one row each cost one
-// tile of eight rows, not eight tiles of one.
+// A tile is up to kMaxTileRows rows times up to three weight blocks, over the whole kept depth. Tiles come
+// weight blocks outermost, so that every row of every group that keeps a panel is served while the panel is
+// in cache. Rows of neighbouring groups that keep the same blocks and the same depth share tiles: eight
+// SubLMs with one row each cost one tile of eight rows, not eight tiles of one.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +16,16 @@ namespace elasticlm {
 inline constexpr int64_t kMaxTileRows = 8;
 
 struct TileRow {
-  const float* x = nullptr;            // [kept depth]
-  const float* residual = nullptr;     // like y, or null
-  float* y = nullptr;                  // block j of the tile: y + y_offset[j], 16 floats
-  const int64_t* y_offset = nullptr;   // [num_blocks]
+  const float* x = nullptr;           // [kept depth]
+  const float* residual = nullptr;    // like y, or null
+  float* y = nullptr;                 // block j of the tile: y + y_offset[j], 16 floats
+  const int64_t* y_offset = nullptr;  // [num_blocks]
 };
 
 // Which rows of depth a tile asks the cache for while it computes.
 struct TilePrefetch {
-  bool next_only = false;       // begin counts from the next tile's first row, else from this tile's, whose rows come first
+  bool next_only =
+      false;  // begin counts from the next tile's first row, else from this tile's, whose rows come first
   int64_t begin = 0;
   int64_t count = 0;
   const float* next = nullptr;  // first element of the next tile's first block, or null
@@ -42,15 +43,15 @@ struct Tile {
 };
 
 struct TileKernel {
-  int64_t max_rows = 1;            // at most kMaxTileRows
-  int64_t prefetch_distance = 0;   // rows of depth; 0: leave it to the hardware
+  int64_t max_rows = 1;           // at most kMaxTileRows
+  int64_t prefetch_distance = 0;  // rows of depth; 0: leave it to the hardware
   void (*run)(const Tile&) = nullptr;
 };
 
 void for_each_tile(const LinearArgs& args, const TileKernel& kernel);
 
-// Walks the rows of depth that a tile prefetches. Always inlined: it is used from objects of several instruction sets,
-// which must not leave a copy for the linker to pick.
+// Walks the rows of depth that a tile prefetches. Always inlined: it is used from objects of several
+// instruction sets, which must not leave a copy for the linker to pick.
 class PrefetchCursor {
  public:
   // For the tile's blocks [first, first + count); behind them come the tile's next blocks, or the next tile.

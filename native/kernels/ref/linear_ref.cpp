@@ -22,7 +22,8 @@ float activate(float value, Activation activation) {
 float multiply(const float* x, const float* column, std::span<const KRun> depth) {
   float sum = 0.0f;
   for (const KRun& run : depth) {
-    for (int64_t k = run.k_begin; k < run.k_begin + run.k_count; ++k) sum = std::fma(*x++, column[k * kPanelColumns], sum);
+    for (int64_t k = run.k_begin; k < run.k_begin + run.k_count; ++k)
+      sum = std::fma(*x++, column[k * kPanelColumns], sum);
   }
   return sum;
 }
