@@ -177,8 +177,8 @@ export class Tokenizer {
     if (maxLength < numSpecial) {
       throw wrongArgument(`at least ${numSpecial}`, 'options.maxLength', maxLength);
     }
-    // Hugging Face stops reading a text after the word that brings it to maxLength tokens, and which of two long texts
-    // gets the odd token hangs on the lengths reached so. To tell only whether a text fits takes one token more.
+    // Which of two long texts gets the odd token hangs on how far each is read, so the limit is Hugging Face's own. To
+    // tell only whether a text fits takes one token more.
     const limit = truncation === 'do_not_truncate' ? maxLength + 1 : maxLength;
     this.encodeText(text, this.first, limit, options.offsets ?? false);
     const second = pair === undefined ? undefined : this.second;
@@ -189,7 +189,10 @@ export class Tokenizer {
     return encoding;
   }
 
-  /** Fills `out`; stops after the word that brings it to `limit` tokens or more. */
+  /**
+   * Fills `out`. As Hugging Face does, stops after the first word that leaves it with `limit` tokens or more; an added
+   * token counts, but reading never stops at one.
+   */
   private encodeText(text: string, out: TokenBuffer, limit: number, located: boolean): void {
     out.clear(located);
     const splits = this.rawMatcher.isEmpty ? undefined : this.rawMatcher.split(text);
@@ -197,44 +200,42 @@ export class Tokenizer {
       this.encodePlain(text, 0, text.length, out, limit);
       return;
     }
-    for (let index = 0; index < splits.length && out.length < limit; index += 3) {
+    for (let index = 0; index < splits.length; index += 3) {
       const id = splits[index]!;
       const begin = splits[index + 1]!;
       const end = splits[index + 2]!;
-      if (id === NO_TOKEN) this.encodePlain(text, begin, end, out, limit);
-      else if (located) out.pushLocated(id, begin, end);
-      else out.push(id);
+      if (id !== NO_TOKEN) pushAdded(id, begin, end, out);
+      else if (this.encodePlain(text, begin, end, out, limit)) return;
     }
   }
 
-  /** Text [begin, end), which holds no added token that is matched before normalising. */
-  private encodePlain(text: string, begin: number, end: number, out: TokenBuffer, limit: number): void {
+  /** Text [begin, end), which holds no added token that is matched before normalising. True when `limit` is reached. */
+  private encodePlain(text: string, begin: number, end: number, out: TokenBuffer, limit: number): boolean {
     const { normalized, wordPiece } = this;
     const inPieces = this.normalizedMatcher.isEmpty;
-    let position = begin;
     normalized.clear(out.located);
-    while (position < end && out.length < limit) {
+    for (let position = begin; position < end;) {
       position = this.normalizer.append(text, position, end, normalized);
       if (inPieces) {
-        wordPiece.encode(normalized, 0, normalized.length, out, limit);
+        if (wordPiece.encode(normalized, 0, normalized.length, out, limit)) return true;
         normalized.length = 0;
       }
     }
-    if (!inPieces) this.encodeNormalized(out, limit);
+    return inPieces ? false : this.encodeNormalized(out, limit);
   }
 
-  /** The whole of `normalized`, with the added tokens that are matched in it. */
-  private encodeNormalized(out: TokenBuffer, limit: number): void {
+  /** The whole of `normalized`, with the added tokens that are matched in it. True when `limit` is reached. */
+  private encodeNormalized(out: TokenBuffer, limit: number): boolean {
     const { normalized } = this;
     const splits = this.normalizedMatcher.split(normalized.toString()) ?? [NO_TOKEN, 0, normalized.length];
-    for (let index = 0; index < splits.length && out.length < limit; index += 3) {
+    for (let index = 0; index < splits.length; index += 3) {
       const id = splits[index]!;
       const begin = splits[index + 1]!;
       const end = splits[index + 2]!;
-      if (id === NO_TOKEN) this.wordPiece.encode(normalized, begin, end, out, limit);
-      else if (out.located) out.pushLocated(id, normalized.begins[begin]!, normalized.ends[end - 1]!);
-      else out.push(id);
+      if (id !== NO_TOKEN) pushAdded(id, normalized.begins[begin]!, normalized.ends[end - 1]!, out);
+      else if (this.wordPiece.encode(normalized, begin, end, out, limit)) return true;
     }
+    return false;
   }
 
   private letGoOfLargeBuffers(): void {
@@ -279,6 +280,11 @@ function checkAddedTokens(definition: TokenizerDefinition, subject: string): Map
     last = Math.max(last, expected);
   }
   return ids;
+}
+
+function pushAdded(id: number, begin: number, end: number, out: TokenBuffer): void {
+  if (out.located) out.pushLocated(id, begin, end);
+  else out.push(id);
 }
 
 function wrongToken(subject: string, token: AddedToken, expected: string, received: string): ElasticError {

@@ -40,13 +40,14 @@ export class WordPiece {
 
   /**
    * Splits units [begin, end) at whitespace and around punctuation and appends each word's tokens, with their places
-   * in the source when `out` is located. Stops after the word that brings `out` to `limit` tokens or more.
+   * in the source when `out` is located. Stops after a word that leaves `out` with `limit` tokens or more, and tells
+   * whether it did.
    */
-  encode(text: NormalizedText, begin: number, end: number, out: TokenBuffer, limit: number): void {
+  encode(text: NormalizedText, begin: number, end: number, out: TokenBuffer, limit: number): boolean {
     const { units } = text;
     const { classes } = this;
     let position = begin;
-    while (position < end && out.length < limit) {
+    while (position < end) {
       const wordBegin = position;
       let hash = HASH_SEED;
       while (position < end) {
@@ -64,11 +65,14 @@ export class WordPiece {
         this.encodeWord(text, wordBegin, position, hash, out);
       } else if (classes[units[position]!] === unitClass.space) {
         position++;
+        continue;
       } else {
         position += classes[units[position]!] === unitClass.surrogate ? 2 : 1;
         this.encodeWord(text, wordBegin, position, HASH_SEED ^ units[wordBegin]!, out);
       }
+      if (out.length >= limit) return true;
     }
+    return false;
   }
 
   private encodeWord(text: NormalizedText, begin: number, end: number, hash: number, out: TokenBuffer): void {
