@@ -1,0 +1,40 @@
+/** Numeric comparison that says where it failed. */
+
+interface Vector {
+  readonly length: number;
+  readonly [position: number]: number;
+}
+
+export interface WorstElement {
+  position: number;
+  actual: number;
+  expected: number;
+  error: number;
+}
+
+/** The element with the largest absolute difference; NaN counts as infinitely wrong. */
+export function worstElement(actual: Vector, expected: Vector): WorstElement {
+  if (actual.length !== expected.length) {
+    throw new Error(`expected ${expected.length} elements, received ${actual.length}`);
+  }
+  let worst: WorstElement = { position: 0, actual: 0, expected: 0, error: -1 };
+  for (let position = 0; position < actual.length; ++position) {
+    const difference = Math.abs(actual[position]! - expected[position]!);
+    const error = Number.isNaN(difference) ? Infinity : difference;
+    if (error > worst.error) {
+      worst = { position, actual: actual[position]!, expected: expected[position]!, error };
+    }
+  }
+  return worst;
+}
+
+/** Fails with the worst coordinate, both values and the tolerance. `dims` makes the coordinate a row and a column. */
+export function expectClose(actual: Vector, expected: Vector, tolerance: number, dims = actual.length): void {
+  const worst = worstElement(actual, expected);
+  if (worst.error <= tolerance) return;
+  const place = `[${Math.floor(worst.position / dims)}, ${worst.position % dims}]`;
+  throw new Error(
+    `worst element ${place}: received ${worst.actual}, expected ${worst.expected}, ` +
+      `difference ${worst.error} above the tolerance ${tolerance}`,
+  );
+}
