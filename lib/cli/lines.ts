@@ -1,26 +1,48 @@
 import { createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { createInterface } from 'node:readline';
 import { ElasticError } from '../index.js';
 
-/** The lines of a file, or of standard input for `-`; blank lines are left out. */
-export async function* readLines(path: string): AsyncGenerator<string> {
-  if (path !== '-') await ensureReadable(path);
-  const input = path === '-' ? process.stdin : createReadStream(path, 'utf8');
-  for await (const line of createInterface({ input, crlfDelay: Infinity })) {
-    if (line.trim() !== '') yield line;
-  }
+export interface NumberedLine {
+  text: string;
+  /** from 1, blank lines counted */
+  line: number;
 }
 
-/** Turns what the system says about a missing or forbidden file into a coded error before a stream is made of it. */
-async function ensureReadable(path: string): Promise<void> {
+/**
+ * The lines of a file, or of standard input for `-`; blank lines are left out. Only a line feed ends a line (a carriage
+ * return before it is dropped): node:readline also splits at U+2028, which belongs to a text.
+ * @throws ELASTICLM_FILE_UNREADABLE
+ */
+export async function* readLines(path: string): AsyncGenerator<NumberedLine> {
+  let line = 0;
+  let rest = '';
+  for await (const chunk of readChunks(path)) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop()!;
+    for (const text of lines) {
+      line += 1;
+      if (text.trim() !== '') yield { text: withoutReturn(text), line };
+    }
+  }
+  if (rest.trim() !== '') yield { text: withoutReturn(rest), line: line + 1 };
+}
+
+function withoutReturn(text: string): string {
+  return text.endsWith('\r') ? text.slice(0, -1) : text;
+}
+
+async function* readChunks(path: string): AsyncGenerator<string> {
+  const input = path === '-' ? process.stdin : createReadStream(path);
+  input.setEncoding('utf8');
   try {
-    const handle = await open(path, 'r');
-    await handle.close();
+    for await (const chunk of input) yield chunk as string;
   } catch (cause) {
     throw ElasticError.of(
       'ELASTICLM_FILE_UNREADABLE',
-      { expected: 'a readable file of one text per line', subject: path, received: String(cause) },
+      {
+        expected: 'a readable file of one text per line',
+        subject: path === '-' ? 'standard input' : path,
+        received: cause instanceof Error ? cause.message : String(cause),
+      },
       { cause },
     );
   }

@@ -28,7 +28,7 @@ for (const command of [
   evalCommand(),
   benchCommand(),
 ]) {
-  program.addCommand(command.exitOverride());
+  program.addCommand(command.copyInheritedSettings(program));
 }
 
 /** The whole life of one command: usage errors leave with 2, everything that failed while running with 1. */
@@ -44,15 +44,19 @@ async function run(): Promise<void> {
     if (error instanceof ElasticError) {
       process.stderr.write(`elasticlm: ${error.code}: ${error.message}\n`);
     } else {
-      process.stderr.write(`elasticlm: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+      process.stderr.write(
+        `elasticlm: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+      );
     }
   }
 }
 
-// A reader that closes early (`elasticlm embed … | head -1`) ends the command quietly, as it does for other tools.
+// A reader that closes early (`elasticlm embed … | head -1`) ends the command quietly, as it does for other tools; any
+// other failure of stdout (a full disk) is one of the command.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
-  throw error;
+  process.stderr.write(`elasticlm: ELASTICLM_FILE_UNWRITABLE: standard output: ${error.message}\n`);
+  process.exit(exitFailure);
 });
 
 await run();

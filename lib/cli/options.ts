@@ -1,31 +1,44 @@
 import { InvalidArgumentError, Option } from 'commander';
-import type { Precision } from '../index.js';
-
-/** What `--level` may say: every level of the checkpoint, or some of them. */
-export type LevelChoice = 'all' | number[];
+import { ElasticError, type LevelChoice, type Precision } from '../index.js';
 
 function parseNumber(text: string): number {
   const value = Number(text);
-  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError(`expected a number, received "${text}".`);
+  if (text.trim() === '' || !Number.isFinite(value))
+    throw new InvalidArgumentError(`expected a number, received "${text}".`);
   return value;
 }
 
-export function parseCount(text: string): number {
+export function parseWhole(text: string): number {
   const value = parseNumber(text);
-  if (!Number.isInteger(value) || value < 1) {
-    throw new InvalidArgumentError(`expected a whole number of at least 1, received "${text}".`);
-  }
-  return value;
+  if (Number.isSafeInteger(value)) return value;
+  throw new InvalidArgumentError(`expected a whole number, received "${text}".`);
+}
+
+export function parseCount(text: string): number {
+  const value = parseWhole(text);
+  if (value >= 1) return value;
+  throw new InvalidArgumentError(`expected a whole number of at least 1, received "${text}".`);
 }
 
 export function parseLevel(text: string): number {
   const value = parseNumber(text);
-  if (value <= 0 || value > 1) throw new InvalidArgumentError(`expected a level in (0, 1], received "${text}".`);
+  if (value <= 0 || value > 1)
+    throw new InvalidArgumentError(`expected a level in (0, 1], received "${text}".`);
   return value;
 }
 
 export function parseLevels(text: string): number[] {
   return text.split(',').map(parseLevel);
+}
+
+const precisions: readonly Precision[] = ['auto', 'f32', 'bf16', 'i8', 'f16'];
+
+export function parsePrecisions(text: string): Precision[] {
+  return text.split(',').map((name) => {
+    const precision = precisions.find((known) => known === name);
+    if (precision !== undefined) return precision;
+    throw new InvalidArgumentError(`expected some of ${precisions.join(', ')}, received "${name}".`);
+  });
 }
 
 export function parseLevelChoice(text: string): LevelChoice {
@@ -49,27 +62,37 @@ export function parseShape(text: string): Shape {
     return { name: text, lengths: new Array<number>(sequences).fill(length) };
   }
   const ragged = /^ragged(\d+)$/.exec(text);
-  if (ragged === null) throw new InvalidArgumentError(`expected a shape such as 1x32 or ragged32, received "${text}".`);
+  if (ragged === null)
+    throw new InvalidArgumentError(`expected a shape such as 1x32 or ragged32, received "${text}".`);
   const count = parseCount(ragged[1]!);
   const step = count === 1 ? 0 : (raggedLongest - raggedShortest) / (count - 1);
-  return { name: text, lengths: Array.from({ length: count }, (_, i) => Math.round(raggedShortest + i * step)) };
+  return {
+    name: text,
+    lengths: Array.from({ length: count }, (_, i) => Math.round(raggedShortest + i * step)),
+  };
 }
 
 export function parseShapes(text: string): Shape[] {
   return text.split(',').map(parseShape);
 }
 
-export const jsonOption = () => new Option('--json', 'one JSON object per result line on stdout, nothing else there');
+export const jsonOption = () =>
+  new Option('--json', 'one JSON object per result line on stdout, nothing else there');
 export const threadsOption = () =>
-  new Option('--threads <n>', 'threads that compute (default: the processors this process may use)').argParser(parseCount);
+  new Option(
+    '--threads <n>',
+    'threads that compute (default: the processors this process may use)',
+  ).argParser(parseCount);
 export const maxLengthOption = () =>
-  new Option('--max-length <tokens>', 'longest text in tokens (default: what the checkpoint says)').argParser(parseCount);
+  new Option('--max-length <tokens>', 'longest text in tokens (default: what the checkpoint says)').argParser(
+    parseCount,
+  );
 export const levelOption = () =>
   new Option('--level <p>', 'preserving level in (0, 1]').argParser(parseLevel).default(1);
-export const levelChoiceOption = (fallback: LevelChoice) =>
+export const levelChoiceOption = () =>
   new Option('--level <p,…|all>', 'preserving levels, or all that the checkpoint holds')
     .argParser(parseLevelChoice)
-    .default(fallback, fallback === 'all' ? 'all' : fallback.join(','));
+    .default('all');
 
 /** Options that several commands share, as commander hands them over. */
 export interface CommonOptions {
@@ -78,22 +101,33 @@ export interface CommonOptions {
   maxLength?: number;
 }
 
-export interface LoadFlags {
-  threads?: number;
-  precision?: Precision;
-}
-
 /** Only what the user gave: absent flags stay absent, so that the library's own defaults hold. */
-export function given<T extends object, K extends keyof T>(options: T, ...names: K[]): { [P in K]?: NonNullable<T[P]> } {
+export function given<T extends object, K extends keyof T>(
+  options: T,
+  ...names: K[]
+): { [P in K]?: NonNullable<T[P]> } {
   const result: { [P in K]?: NonNullable<T[P]> } = {};
   for (const name of names) {
     const value = options[name];
-    if (value !== undefined && value !== null) result[name] = value as NonNullable<T[K]>;
+    if (value !== undefined && value !== null) result[name] = value;
   }
   return result;
 }
 
-/** The levels that a choice means for a checkpoint, falling. */
-export function resolveLevels(choice: LevelChoice, available: readonly { level: number }[]): number[] {
-  return choice === 'all' ? available.map((entry) => entry.level) : [...choice];
+/** The levels that a choice means for a checkpoint. @throws ELASTICLM_LEVEL_UNKNOWN before any work is done */
+export function resolveLevels(
+  choice: LevelChoice,
+  available: readonly { level: number }[],
+): readonly number[] {
+  const known = available.map(({ level }) => level);
+  if (choice === 'all') return known;
+  for (const level of choice) {
+    if (known.includes(level)) continue;
+    throw ElasticError.of('ELASTICLM_LEVEL_UNKNOWN', {
+      expected: `a level of the checkpoint: ${known.join(', ')}`,
+      subject: '--level',
+      received: String(level),
+    });
+  }
+  return choice;
 }

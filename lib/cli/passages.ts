@@ -39,7 +39,8 @@ async function* listFiles(path: string): AsyncGenerator<string> {
   entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   for (const entry of entries) {
     const child = join(path, entry.name);
-    if (entry.isDirectory() && entry.name !== 'node_modules' && !entry.name.startsWith('.')) yield* listFiles(child);
+    if (entry.isDirectory() && entry.name !== 'node_modules' && !entry.name.startsWith('.'))
+      yield* listFiles(child);
     else if (entry.isFile() && textExtensions.has(extname(entry.name))) yield child;
   }
 }
@@ -60,7 +61,8 @@ function unreadable(path: string, cause: unknown): ElasticError {
 
 /** One passage per heading's section; a section's text begins with the headings above it, which say what it is about. */
 function* markdownPassages(file: string, markdown: string): Generator<Passage> {
-  const headings: string[] = [];
+  // Sparse where a level of heading was skipped.
+  const headings: (string | undefined)[] = [];
   let lines: string[] = [];
   let inCode = false;
   const section = (): Iterable<Passage> => {
@@ -79,7 +81,7 @@ function* markdownPassages(file: string, markdown: string): Generator<Passage> {
     }
     yield* section();
     headings.length = heading[1]!.length - 1;
-    headings.push(heading[2]!);
+    headings.push(heading[2]);
   }
   yield* section();
 }
@@ -90,20 +92,19 @@ function* plainPassages(file: string, text: string): Generator<Passage> {
 
 /** Cuts between paragraphs where a section is long. */
 function* pieces(id: string, title: string, body: string): Generator<Passage> {
-  const parts: string[] = [];
-  let words = Infinity;
-  for (const paragraph of body.split(/\n\s*\n/).filter((part) => part.trim() !== '')) {
-    const length = paragraph.split(/\s+/).length;
-    if (words + length > maxWords) {
-      parts.push(paragraph);
-      words = length;
+  const parts: { text: string; words: number }[] = [];
+  for (const text of body.split(/\n\s*\n/).filter((paragraph) => paragraph.trim() !== '')) {
+    const words = text.trim().split(/\s+/).length;
+    const last = parts.at(-1);
+    if (last !== undefined && last.words + words <= maxWords) {
+      last.text += `\n\n${text}`;
+      last.words += words;
     } else {
-      parts[parts.length - 1] += `\n\n${paragraph}`;
-      words += length;
+      parts.push({ text, words });
     }
   }
   for (const [i, part] of parts.entries()) {
-    const text = title === '' ? part : `${title}. ${part}`;
+    const text = title === '' ? part.text : `${title}. ${part.text}`;
     yield { id: parts.length === 1 ? id : `${id} (${i + 1})`, text: text.replace(/\s+/g, ' ').trim() };
   }
 }

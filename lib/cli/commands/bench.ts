@@ -1,14 +1,21 @@
 import { Command, Option } from 'commander';
-import { ElasticModel, forwardFlops, packBatch, type PackedBatch, type Precision } from '../../index.js';
+import {
+  ElasticModel,
+  forwardFlops,
+  packBatch,
+  type LevelChoice,
+  type PackedBatch,
+  type Precision,
+} from '../../index.js';
 import {
   given,
   jsonOption,
   levelChoiceOption,
+  parsePrecisions,
   parseShapes,
   resolveLevels,
   threadsOption,
   type CommonOptions,
-  type LevelChoice,
   type Shape,
 } from '../options.js';
 import { printJson, printTable } from '../output.js';
@@ -42,14 +49,17 @@ export function benchCommand(): Command {
     .description('time of a forward, level by level')
     .argument('<model>', 'folder of a checkpoint')
     .addOption(
-      new Option('--shapes <list>', 'batches: sequences x tokens, or raggedN for N sequences of 8 to 128 tokens')
+      new Option(
+        '--shapes <list>',
+        'batches: sequences x tokens, or raggedN for N sequences of 8 to 128 tokens',
+      )
         .argParser(parseShapes)
         .default(parseShapes('1x16,1x32,1x128,8x128,ragged32'), '1x16,1x32,1x128,8x128,ragged32'),
     )
-    .addOption(levelChoiceOption('all'))
+    .addOption(levelChoiceOption())
     .addOption(
       new Option('--precision <list>', 'precisions to load the model in')
-        .argParser((text) => text.split(',') as Precision[])
+        .argParser(parsePrecisions)
         .default(['f32'], 'f32'),
     )
     .addOption(threadsOption())

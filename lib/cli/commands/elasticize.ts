@@ -2,7 +2,15 @@ import { stat } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { elasticize } from '../../index.js';
 import { readLines } from '../lines.js';
-import { given, jsonOption, parseCount, parseLevels, threadsOption, type CommonOptions } from '../options.js';
+import {
+  given,
+  jsonOption,
+  parseCount,
+  parseLevels,
+  parseWhole,
+  threadsOption,
+  type CommonOptions,
+} from '../options.js';
 import { printJson, printTable, Progress } from '../output.js';
 import { readPassages } from '../passages.js';
 
@@ -16,15 +24,22 @@ interface ElasticizeOptions extends CommonOptions {
 
 export function elasticizeCommand(): Command {
   return new Command('elasticize')
-    .description('cuts a checkpoint into nested SubLMs: ranks heads and neurons on calibration text, writes an elastic checkpoint')
+    .description(
+      'cuts a checkpoint into nested SubLMs: ranks heads and neurons on calibration text, writes an elastic checkpoint',
+    )
     .argument('<model>', 'folder of an ordinary checkpoint')
     .argument('<output>', 'folder to write')
-    .requiredOption('--text <files...>', 'calibration text: folders and .md files by passage, other files (- for standard input) by line')
+    .requiredOption(
+      '--text <files...>',
+      'calibration text: folders and .md files by passage, other files (- for standard input) by line',
+    )
     .addOption(
-      new Option('--levels <list>', 'preserving levels').argParser(parseLevels).default([1, 0.5, 0.25, 0.1], '1,0.5,0.25,0.1'),
+      new Option('--levels <list>', 'preserving levels')
+        .argParser(parseLevels)
+        .default([1, 0.5, 0.25, 0.1], '1,0.5,0.25,0.1'),
     )
     .addOption(new Option('--examples <n>', 'how many texts to use').argParser(parseCount).default(1024))
-    .addOption(new Option('--seed <n>', 'picks the texts').argParser(Number).default(1))
+    .addOption(new Option('--seed <n>', 'picks the texts').argParser(parseWhole).default(1))
     .option('--overwrite', 'replace an existing output')
     .addOption(threadsOption())
     .addOption(jsonOption())
@@ -62,8 +77,7 @@ async function runElasticize(model: string, output: string, options: ElasticizeO
 async function* calibrationTexts(paths: readonly string[]): AsyncGenerator<string> {
   for (const path of paths) {
     const byPassage = path.endsWith('.md') || (path !== '-' && (await isFolder(path)));
-    if (!byPassage) yield* readLines(path);
-    else for await (const passage of readPassages([path])) yield passage.text;
+    for await (const { text } of byPassage ? readPassages([path]) : readLines(path)) yield text;
   }
 }
 

@@ -1,7 +1,14 @@
 import { Command, Option } from 'commander';
 import { ElasticDenser } from '../../index.js';
-import { readLines } from '../lines.js';
-import { given, jsonOption, levelOption, maxLengthOption, threadsOption, type CommonOptions } from '../options.js';
+import { readLines, type NumberedLine } from '../lines.js';
+import {
+  given,
+  jsonOption,
+  levelOption,
+  maxLengthOption,
+  threadsOption,
+  type CommonOptions,
+} from '../options.js';
 import { printJson, printTable } from '../output.js';
 
 interface EmbedOptions extends CommonOptions {
@@ -18,7 +25,9 @@ export function embedCommand(): Command {
     .argument('<model>', 'folder of a checkpoint')
     .argument('[file]', 'file of texts, - for standard input', '-')
     .addOption(levelOption())
-    .addOption(new Option('--kind <kind>', 'what the texts are').choices(['query', 'document']).default('document'))
+    .addOption(
+      new Option('--kind <kind>', 'what the texts are').choices(['query', 'document']).default('document'),
+    )
     .addOption(maxLengthOption())
     .addOption(threadsOption())
     .addOption(jsonOption())
@@ -27,22 +36,28 @@ export function embedCommand(): Command {
 
 async function embed(directory: string, file: string, options: EmbedOptions): Promise<void> {
   await using denser = await ElasticDenser.load(directory, given(options, 'threads'));
-  const flush = async (texts: string[]): Promise<void> => {
+  for await (const texts of partsOf(readLines(file))) {
     const encodeOptions = { level: options.level, kind: options.kind, ...given(options, 'maxLength') };
     const { data, dims } = await denser.encode(texts, encodeOptions);
-    texts.forEach((text, i) => {
-      printVector({ text, level: options.level, vector: data.subarray(i * dims, (i + 1) * dims) }, options);
-    });
-  };
-  let pending: string[] = [];
-  for await (const line of readLines(file)) {
-    pending.push(line);
-    if (pending.length === textsPerCall) {
-      await flush(pending);
-      pending = [];
-    }
+    printVectors(
+      texts.map((text, i) => ({
+        text,
+        level: options.level,
+        vector: data.subarray(i * dims, (i + 1) * dims),
+      })),
+      options,
+    );
   }
-  if (pending.length > 0) await flush(pending);
+}
+
+async function* partsOf(lines: AsyncIterable<NumberedLine>): AsyncGenerator<string[]> {
+  let part: string[] = [];
+  for await (const { text } of lines) {
+    if (part.push(text) < textsPerCall) continue;
+    yield part;
+    part = [];
+  }
+  if (part.length > 0) yield part;
 }
 
 interface EmbeddedText {
@@ -51,11 +66,17 @@ interface EmbeddedText {
   vector: Float32Array;
 }
 
-function printVector(result: EmbeddedText, options: CommonOptions): void {
+function printVectors(results: EmbeddedText[], options: CommonOptions): void {
   if (options.json === true) {
-    printJson({ ...result, vector: Array.from(result.vector) });
+    for (const result of results) printJson({ ...result, vector: Array.from(result.vector) });
     return;
   }
-  const start = Array.from(result.vector.subarray(0, 6), (value) => value.toFixed(5));
-  printTable(['text', 'dims', 'begins'], [[result.text.slice(0, 60), result.vector.length, start.join(' ')]]);
+  printTable(
+    ['text', 'dims', 'begins'],
+    results.map(({ text, vector }) => [
+      text.slice(0, 60),
+      vector.length,
+      Array.from(vector.subarray(0, 6), (value) => value.toFixed(5)).join(' '),
+    ]),
+  );
 }

@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { evaluate, evaluationTasks, type EvaluationTask } from '../../index.js';
+import { evaluate, evaluationTasks, type EvaluationTask, type LevelChoice } from '../../index.js';
 import {
   given,
   jsonOption,
@@ -8,7 +8,6 @@ import {
   parseLevel,
   threadsOption,
   type CommonOptions,
-  type LevelChoice,
 } from '../options.js';
 import { printJson, printTable, Progress } from '../output.js';
 
@@ -27,9 +26,12 @@ export function evalCommand(): Command {
     .addOption(new Option('--task <name>', 'the task').choices(evaluationTasks).makeOptionMandatory())
     .requiredOption('--data <folder>', "the task's files as published (BEIR layout for retrieval)")
     .option('--split <name>', 'which split (default: test for retrieval, dev otherwise)')
-    .addOption(levelChoiceOption('all'))
+    .addOption(levelChoiceOption())
     .addOption(
-      new Option('--index-level <p>', "level of the documents' vectors (default: each query level's own)").argParser(parseLevel),
+      new Option(
+        '--index-level <p>',
+        "level of the documents' vectors (default: each query level's own)",
+      ).argParser(parseLevel),
     )
     .addOption(maxLengthOption())
     .addOption(threadsOption())

@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
 import { ElasticRanker } from '../../index.js';
-import { readLines } from '../lines.js';
+import { readLines, type NumberedLine } from '../lines.js';
 import {
   given,
   jsonOption,
@@ -33,16 +33,20 @@ export function rankCommand(): Command {
 
 async function rank(directory: string, query: string, file: string, options: RankOptions): Promise<void> {
   await using ranker = await ElasticRanker.load(directory, given(options, 'threads'));
-  const documents: string[] = [];
-  for await (const line of readLines(file)) documents.push(line);
+  const documents: NumberedLine[] = [];
+  for await (const document of readLines(file)) documents.push(document);
+  const texts = documents.map(({ text }) => text);
   const rankOptions = { level: options.level, ...given(options, 'topK', 'maxLength') };
-  const ranking = await ranker.rank(query, documents, rankOptions);
+  const ranking = await ranker.rank(query, texts, rankOptions);
+  const results = ranking.map(({ index, score }) => ({ index, score, ...documents[index]! }));
   if (options.json === true) {
-    for (const { index, score } of ranking) printJson({ index, score, level: options.level, document: documents[index] });
+    for (const { index, score, line, text } of results) {
+      printJson({ index, line, score, level: options.level, document: text });
+    }
     return;
   }
   printTable(
     ['score', 'line', 'document'],
-    ranking.map(({ index, score }) => [score.toFixed(4), index + 1, documents[index]!.slice(0, 80)]),
+    results.map(({ score, line, text }) => [score.toFixed(4), line, text.slice(0, 80)]),
   );
 }

@@ -1,6 +1,14 @@
 import { existsSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import { DenseRetriever, ElasticDenser, ElasticError, VectorIndex, type Hit } from '../../index.js';
+import {
+  DenseRetriever,
+  ElasticDenser,
+  ElasticError,
+  VectorIndex,
+  type Hit,
+  type LevelChoice,
+  type RetrieveOptions,
+} from '../../index.js';
 import {
   given,
   jsonOption,
@@ -11,7 +19,6 @@ import {
   resolveLevels,
   threadsOption,
   type CommonOptions,
-  type LevelChoice,
 } from '../options.js';
 import { formatMs, printJson, printTable, Progress } from '../output.js';
 import { readPassages, type Passage } from '../passages.js';
@@ -32,9 +39,11 @@ export function searchCommand(): Command {
     .description('searches text files at several levels; documents are indexed once, at one level')
     .argument('<model>', 'folder of a checkpoint')
     .argument('[paths...]', '.md and .txt files, or folders of them; not needed with an existing --index')
-    .requiredOption('--query <text>', 'what to look for; may be given several times', collect, [])
-    .addOption(levelChoiceOption('all'))
-    .addOption(new Option('--index-level <p>', "level of the documents' vectors").argParser(parseLevel).default(1))
+    .requiredOption('--query <text>', 'what to look for; may be given several times', collect)
+    .addOption(levelChoiceOption())
+    .addOption(
+      new Option('--index-level <p>', "level of the documents' vectors").argParser(parseLevel).default(1),
+    )
     .option('--index <file>', 'index to search; written from the paths when it does not exist')
     .addOption(new Option('--top-k <n>', 'hits per query').argParser(parseCount).default(1))
     .addOption(maxLengthOption())
@@ -43,28 +52,48 @@ export function searchCommand(): Command {
     .action(search);
 }
 
-function collect(value: string, previous: string[]): string[] {
+function collect(value: string, previous: string[] = []): string[] {
   return [...previous, value];
 }
 
 async function search(directory: string, paths: string[], options: SearchOptions): Promise<void> {
   await using denser = await ElasticDenser.load(directory, given(options, 'threads'));
-  await using retriever = await openIndex(denser, paths, options);
-  const levels = resolveLevels(options.level, denser.levels);
-  if (options.json !== true) {
-    process.stdout.write(`${retriever.index.count} passages indexed at level ${options.indexLevel}\n`);
-  }
+  const levels = resolveLevels(options.level, denser.model.levels);
+  const { origin, indexLevel, ...opened } = await openIndex(denser, paths, options);
+  await using retriever = opened.retriever;
+  if (options.json !== true) process.stdout.write(`${retriever.index.count} passages ${origin}\n`);
   for (const query of options.query) {
     const answers: Answer[] = [];
-    for (const level of levels) answers.push(await answer(retriever, query, { ...options, queryLevel: level }));
-    if (options.json === true) for (const one of answers) printJson(one);
+    for (const level of levels) {
+      const found = await retrieveTimed(retriever, query, {
+        level,
+        topK: options.topK,
+        ...given(options, 'maxLength'),
+      });
+      answers.push({ query, level, ...(indexLevel === undefined ? {} : { indexLevel }), ...found });
+    }
+    if (options.json === true) for (const answer of answers) printJson(answer);
     else printAnswers(query, answers);
   }
 }
 
-async function openIndex(denser: ElasticDenser, paths: string[], options: SearchOptions): Promise<DenseRetriever> {
-  if (options.index !== undefined && existsSync(options.index)) {
-    return new DenseRetriever(denser, await VectorIndex.open(options.index));
+interface OpenedIndex {
+  retriever: DenseRetriever;
+  /** where its vectors come from, for people */
+  origin: string;
+  /** unknown of an index that was there: the file does not say */
+  indexLevel?: number;
+}
+
+async function openIndex(
+  denser: ElasticDenser,
+  paths: string[],
+  options: SearchOptions,
+): Promise<OpenedIndex> {
+  const { index: path, indexLevel } = options;
+  if (path !== undefined && existsSync(path)) {
+    const retriever = new DenseRetriever(denser, await VectorIndex.open(path));
+    return { retriever, origin: `in ${path}${paths.length === 0 ? '' : '; the given paths were not read'}` };
   }
   if (paths.length === 0) {
     throw ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {
@@ -77,41 +106,44 @@ async function openIndex(denser: ElasticDenser, paths: string[], options: Search
   try {
     const passages: Passage[] = [];
     for await (const passage of readPassages(paths)) passages.push(passage);
-    return await DenseRetriever.build(denser, passages, {
-      level: options.indexLevel,
-      path: options.index,
+    const retriever = await DenseRetriever.build(denser, passages, {
+      level: indexLevel,
+      path,
       onProgress: ({ documents }) => progress.update(documents, passages.length),
       ...given(options, 'maxLength'),
     });
+    return { retriever, origin: `indexed at level ${indexLevel}`, indexLevel };
   } finally {
     progress.stop();
   }
 }
 
-interface Answer {
-  query: string;
-  level: number;
-  indexLevel: number;
+interface Found {
   /** median time from the query's text to its hits */
   medianMs: number;
   hits: Hit[];
 }
 
-async function answer(
+interface Answer extends Found {
+  query: string;
+  level: number;
+  indexLevel?: number;
+}
+
+async function retrieveTimed(
   retriever: DenseRetriever,
   query: string,
-  options: SearchOptions & { queryLevel: number },
-): Promise<Answer> {
-  const { queryLevel: level, indexLevel, topK } = options;
+  options: RetrieveOptions,
+): Promise<Found> {
   const times: number[] = [];
   let hits: Hit[] = [];
   for (let i = 0; i < repetitions; i++) {
     const start = performance.now();
-    [hits = []] = await retriever.retrieve(query, { level, topK, ...given(options, 'maxLength') });
+    [hits = []] = await retriever.retrieve(query, options);
     times.push(performance.now() - start);
   }
   times.sort((a, b) => a - b);
-  return { query, level, indexLevel, medianMs: times[repetitions >> 1]!, hits };
+  return { medianMs: times[repetitions >> 1]!, hits };
 }
 
 function printAnswers(query: string, answers: Answer[]): void {
