@@ -16,7 +16,7 @@ export function pearson(a: ArrayLike<number>, b: ArrayLike<number>): number {
     varianceA += x * x;
     varianceB += y * y;
   }
-  const r = covariance / (Math.sqrt(varianceA) * Math.sqrt(varianceB));
+  const r = covariance / Math.sqrt(varianceA * varianceB);
   return Number.isNaN(r) ? r : Math.min(1, Math.max(-1, r));
 }
 
