@@ -50,10 +50,14 @@ const show = (value) => {
   const text = Math.fround(value).toPrecision(DIGITS);
   return `${/[.e]/.test(text) ? text : `${text}.0`}f`;
 };
-const showArray = (name, values) => console.log(`constexpr float ${name}[] = {${values.map(show).join(', ')}};`);
+const showArray = (name, values) =>
+  console.log(`constexpr float ${name}[] = {${values.map(show).join(', ')}};`);
 
 // 2^r = 1 + r q(r) on [-1/2, 1/2]: exactly 1 at 0.
-showArray('kExp2', fit((r) => (r === 0 ? Math.LN2 : Math.expm1(r * Math.LN2) / r), -0.5, 0.5, 5));
+showArray(
+  'kExp2',
+  fit((r) => (r === 0 ? Math.LN2 : Math.expm1(r * Math.LN2) / r), -0.5, 0.5, 5),
+);
 
 // tanh(x) = x + x^3 q(x^2) for |x| <= 0.625. (tanh x - x) / x^3 by its series, which loses nothing near 0.
 const tanhTail = (z) => {
@@ -72,9 +76,14 @@ const limit = 5.8;
 const table = Array.from({ length: 16 }, (_, i) => {
   if (i < 15) return fit((u) => normalTail((i + u) * width), i === 0 ? 0 : -0.5, 0.5, 5);
   const end = limit / width - 15;
-  const quotient = fit((u) => (normalTail((15 + u) * width) - normalTail(limit)) / (u - end), -0.5, end - 1e-3, 4);
+  const quotient = fit(
+    (u) => (normalTail((15 + u) * width) - normalTail(limit)) / (u - end),
+    -0.5,
+    end - 1e-3,
+    4,
+  );
   return Array.from({ length: 6 }, (_, k) => (quotient[k - 1] ?? 0) - end * (quotient[k] ?? 0));
 });
-console.log('constexpr float kNormalTail[6][16] = {');
+console.log('alignas(64) constexpr float kNormalTail[6][16] = {');
 for (let k = 0; k < 6; k++) console.log(`    {${table.map((c) => show(c[k])).join(', ')}},`);
 console.log('};');

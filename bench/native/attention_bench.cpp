@@ -1,6 +1,6 @@
-// attention/<sequences>x<S>/f32/<D>: GFLOP/s of attention_forward on one thread, beside the FMA peak measured in the same
-// run. 12 heads, compact rows. Prints median and best of the repetitions; the share is of the peak of that instruction set.
-// Usage: attention_bench [isa]
+// attention/<sequences>x<S>/f32/<D>: GFLOP/s of attention_forward on one thread, beside the FMA peak measured
+// in the same run. 12 heads, compact rows. Prints median and best of the repetitions; the share is of the
+// peak of that instruction set. Usage: attention_bench [isa]
 
 #include <algorithm>
 #include <chrono>
@@ -19,7 +19,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
 
 struct Times {
   double median = 0.0;
@@ -101,10 +103,11 @@ void bench(const KernelTable& kernels, const Shape& shape, double peak) {
     }
   });
   const double flops = 4.0 * static_cast<double>(shape.num_sequences * kHeads * S * S * D);
-  std::printf("attention/%ldx%ld/f32/%ld/%s  median %.1f us  %.1f GFLOP/s  best %.1f GFLOP/s  %.0f%% of %.0f\n",
-              static_cast<long>(shape.num_sequences), static_cast<long>(S), static_cast<long>(D),
-              isa_name(kernels.isa), times.median * 1e6, flops / times.median * 1e-9, flops / times.best * 1e-9,
-              100.0 * flops / times.best * 1e-9 / peak, peak);
+  std::printf(
+      "attention/%ldx%ld/f32/%ld/%s  median %.1f us  %.1f GFLOP/s  best %.1f GFLOP/s  %.0f%% of %.0f\n",
+      static_cast<long>(shape.num_sequences), static_cast<long>(S), static_cast<long>(D),
+      isa_name(kernels.isa), times.median * 1e6, flops / times.median * 1e-9, flops / times.best * 1e-9,
+      100.0 * flops / times.best * 1e-9 / peak, peak);
 }
 
 }  // namespace
@@ -115,9 +118,9 @@ int main(int argc, char** argv) {
   const KernelTable& kernels = kernel_table(choose_isa(argc > 1 ? argv[1] : ""));
   const double peak = peak_gflops(kernels);
   for (const int64_t head_dim : {32, 64}) {
-    for (const Shape& shape : {Shape{1, 16, head_dim}, Shape{1, 32, head_dim}, Shape{1, 64, head_dim},
-                               Shape{1, 128, head_dim}, Shape{8, 128, head_dim}, Shape{1, 512, head_dim},
-                               Shape{1, 2048, head_dim}}) {
+    for (const Shape& shape :
+         {Shape{1, 16, head_dim}, Shape{1, 32, head_dim}, Shape{1, 64, head_dim}, Shape{1, 128, head_dim},
+          Shape{8, 128, head_dim}, Shape{1, 512, head_dim}, Shape{1, 2048, head_dim}}) {
       bench(kernels, shape, peak);
     }
   }

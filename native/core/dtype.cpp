@@ -36,7 +36,8 @@ uint16_t f32_to_f16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7fffffffu;
-  if (magnitude > kF32Infinity) return static_cast<uint16_t>(sign | kF16Infinity | 0x200u | ((magnitude >> 13) & 0x3ffu));
+  if (magnitude > kF32Infinity)
+    return static_cast<uint16_t>(sign | kF16Infinity | 0x200u | ((magnitude >> 13) & 0x3ffu));
   const int exponent = static_cast<int>(magnitude >> 23) - 127;
   if (exponent >= 16) return static_cast<uint16_t>(sign | kF16Infinity);
   if (exponent < -25) return static_cast<uint16_t>(sign);  // below half of the smallest denormal
@@ -45,7 +46,8 @@ uint16_t f32_to_f16(float value) {
     const uint32_t significand = (magnitude & 0x7fffffu) | 0x800000u;
     half = shift_round(significand, -exponent - 1);
   } else {
-    half = shift_round(magnitude - (static_cast<uint32_t>(127 - 15) << 23), 13);  // a carry moves into the exponent
+    half = shift_round(magnitude - (static_cast<uint32_t>(127 - 15) << 23),
+                       13);  // a carry moves into the exponent
   }
   return static_cast<uint16_t>(sign | half);
 }

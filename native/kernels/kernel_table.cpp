@@ -5,28 +5,26 @@
 namespace elasticlm {
 
 // Every kernel of one instruction set is a function named <op>_<isa>, defined in the file of that name.
-#define ELASTICLM_DECLARE_KERNELS(isa)                                             \
-  void linear_forward_##isa(const LinearArgs& args);                               \
-  void attention_forward_##isa(const AttentionArgs& args);                         \
-  int64_t attention_scratch_floats_##isa(int64_t num_rows, int64_t head_dim);      \
-  void layer_norm_forward_##isa(const LayerNormArgs& args);                        \
-  void embedding_forward_##isa(const EmbeddingArgs& args);                         \
-  void pooling_forward_##isa(const PoolingArgs& args);                             \
+#define ELASTICLM_DECLARE_KERNELS(isa)                                        \
+  void linear_forward_##isa(const LinearArgs& args);                          \
+  void attention_forward_##isa(const AttentionArgs& args);                    \
+  int64_t attention_scratch_floats_##isa(int64_t num_rows, int64_t head_dim); \
+  void layer_norm_forward_##isa(const LayerNormArgs& args);                   \
+  void embedding_forward_##isa(const EmbeddingArgs& args);                    \
+  void pooling_forward_##isa(const PoolingArgs& args);                        \
   void dot_product_forward_##isa(const DotProductArgs& args);
 
-// activation_norm_accumulate has one scalar version: it runs in calibration only, beside a forward that costs 30 times
-// as much.
-#define ELASTICLM_KERNEL_TABLE(isa_value, suffix)                 \
-  KernelTable {                                                   \
-    .isa = isa_value,                                             \
-    .linear_forward = linear_forward_##suffix,                    \
-    .attention_forward = attention_forward_##suffix,              \
-    .attention_scratch_floats = attention_scratch_floats_##suffix, \
-    .layer_norm_forward = layer_norm_forward_##suffix,            \
-    .embedding_forward = embedding_forward_##suffix,              \
-    .pooling_forward = pooling_forward_##suffix,                  \
-    .activation_norm_accumulate = activation_norm_accumulate_ref, \
-    .dot_product_forward = dot_product_forward_##suffix,          \
+// activation_norm_accumulate has one scalar version: it runs in calibration only, beside a forward that costs
+// 30 times as much.
+#define ELASTICLM_KERNEL_TABLE(isa_value, suffix)                                                       \
+  KernelTable {                                                                                         \
+    .isa = isa_value, .linear_forward = linear_forward_##suffix,                                        \
+    .attention_forward = attention_forward_##suffix,                                                    \
+    .attention_scratch_floats = attention_scratch_floats_##suffix,                                      \
+    .layer_norm_forward = layer_norm_forward_##suffix, .embedding_forward = embedding_forward_##suffix, \
+    .pooling_forward = pooling_forward_##suffix,                                                        \
+    .activation_norm_accumulate = activation_norm_accumulate_ref,                                       \
+    .dot_product_forward = dot_product_forward_##suffix,                                                \
   }
 
 void activation_norm_accumulate_ref(const ActivationNormArgs& args);

@@ -1,18 +1,20 @@
 // attention_forward over the vector wrapper. Included by attention_<isa>.cpp after the wrapper.
 //
-// Per head, K is transposed once into panels of keys, so that a vector holds one coordinate of neighbouring keys. Then
-// strips of query rows go through three steps: scores = Q Kᵀ into a strip buffer, softmax over each row of it, and
-// context = P V with V read in place. Both products run in register tiles; the strip is the only thing that grows with S.
+// Per head, K is transposed once into panels of keys, so that a vector holds one coordinate of neighbouring
+// keys. Then strips of query rows go through three steps: scores = Q Kᵀ into a strip buffer, softmax over
+// each row of it, and context = P V with V read in place. Both products run in register tiles; the strip is
+// the only thing that grows with S.
 //
-// Every score is one chain over d, every context element one chain over the keys, and the softmax of a row walks the row
-// from its start: a row's bits are the same in every tile and strip.
+// Every score is one chain over d, every context element one chain over the keys, and the softmax of a row
+// walks the row from its start: a row's bits are the same in every tile and strip.
 
 #include "kernels/attention.h"
 
 namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
 namespace {
 
-// 8 x 3 accumulators and 3 vectors of keys fill 27 of 32 registers, 4 x 3 with a broadcast all 16 of the others.
+// 8 x 3 accumulators and 3 vectors of keys fill 27 of 32 registers, 4 x 3 with a broadcast all 16 of the
+// others.
 constexpr int kTileRows = kRegisters == 32 ? 8 : 4;
 constexpr int kTileVecs = 3;
 constexpr int64_t kPanelKeys = kTileVecs * kLanes;
@@ -23,8 +25,8 @@ constexpr float kLog2E = 1.44269504f;
 constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Rows of a strip. One tile, unless K and V of a head are too large for the nearer caches: then each panel of K and each
-// block of V that is fetched serves several tiles.
+// Rows of a strip. One tile, unless K and V of a head are too large for the nearer caches: then each panel of
+// K and each block of V that is fetched serves several tiles.
 constexpr int64_t kMaxStripRows = 4 * kTileRows;
 constexpr int64_t kNearCacheFloats = 1 << 16;  // 256 KiB, a quarter of the L2 this was measured on
 constexpr int64_t kValueBlockKeys = 128;
@@ -33,7 +35,9 @@ constexpr int64_t strip_rows(int64_t num_keys, int64_t head_dim) {
 }
 
 // An odd number of cache lines, so that the rows of a strip fall into different cache sets.
-constexpr int64_t score_stride(int64_t num_keys) { return (divide_up(num_keys, kLineFloats) | 1) * kLineFloats; }
+constexpr int64_t score_stride(int64_t num_keys) {
+  return (divide_up(num_keys, kLineFloats) | 1) * kLineFloats;
+}
 
 struct Scratch {
   float* keys = nullptr;      // [panels][D, up to kPanelKeys]
@@ -217,19 +221,23 @@ void context_tile(const ContextTile& tile) {
 // One function per tile height: [vecs - 1][rows - 1].
 using RunScoreTile = void (*)(const ScoreTile&);
 using RunContextTile = void (*)(const ContextTile&);
-#define ELASTICLM_TILE_HEIGHTS(tile, ...)                                                                 \
-  {tile<1, __VA_ARGS__>, tile<2, __VA_ARGS__>, tile<3, __VA_ARGS__>, tile<4, __VA_ARGS__>,                \
-   tile<smaller(5, kTileRows), __VA_ARGS__>, tile<smaller(6, kTileRows), __VA_ARGS__>,                    \
-   tile<smaller(7, kTileRows), __VA_ARGS__>, tile<smaller(8, kTileRows), __VA_ARGS__>}
-constexpr RunScoreTile kScoreTiles[kTileVecs][8] = {
-    ELASTICLM_TILE_HEIGHTS(score_tile, 1), ELASTICLM_TILE_HEIGHTS(score_tile, 2), ELASTICLM_TILE_HEIGHTS(score_tile, 3)};
+#define ELASTICLM_TILE_HEIGHTS(tile, ...)                                                   \
+  {                                                                                         \
+    tile<1, __VA_ARGS__>, tile<2, __VA_ARGS__>, tile<3, __VA_ARGS__>, tile<4, __VA_ARGS__>, \
+        tile<smaller(5, kTileRows), __VA_ARGS__>, tile<smaller(6, kTileRows), __VA_ARGS__>, \
+        tile<smaller(7, kTileRows), __VA_ARGS__>, tile<smaller(8, kTileRows), __VA_ARGS__>  \
+  }
+constexpr RunScoreTile kScoreTiles[kTileVecs][8] = {ELASTICLM_TILE_HEIGHTS(score_tile, 1),
+                                                    ELASTICLM_TILE_HEIGHTS(score_tile, 2),
+                                                    ELASTICLM_TILE_HEIGHTS(score_tile, 3)};
 constexpr RunContextTile kContextTiles[kTileVecs][8] = {ELASTICLM_TILE_HEIGHTS(context_tile, 1, kLanes),
                                                         ELASTICLM_TILE_HEIGHTS(context_tile, 2, kLanes),
                                                         ELASTICLM_TILE_HEIGHTS(context_tile, 3, kLanes)};
 // D is a multiple of 8: only 16 lanes leave columns over, and always 8.
-constexpr RunContextTile kPartialContextTiles[kTileVecs][8] = {ELASTICLM_TILE_HEIGHTS(context_tile, 1, smaller(8, kLanes)),
-                                                               ELASTICLM_TILE_HEIGHTS(context_tile, 2, smaller(8, kLanes)),
-                                                               ELASTICLM_TILE_HEIGHTS(context_tile, 3, smaller(8, kLanes))};
+constexpr RunContextTile kPartialContextTiles[kTileVecs][8] = {
+    ELASTICLM_TILE_HEIGHTS(context_tile, 1, smaller(8, kLanes)),
+    ELASTICLM_TILE_HEIGHTS(context_tile, 2, smaller(8, kLanes)),
+    ELASTICLM_TILE_HEIGHTS(context_tile, 3, smaller(8, kLanes))};
 #undef ELASTICLM_TILE_HEIGHTS
 
 // Cuts [0, count) into pieces of at most `most`, as equal as can be, and calls piece(begin, size).

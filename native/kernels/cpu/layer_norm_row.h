@@ -9,8 +9,9 @@ struct LayerNormRow {
   float eps = 0.0f;
 };
 
-// Σ term(vector, lanes in use) over the vectors of a row, in four chains joined in a fixed order: an addition's latency
-// is hidden, and the order of the sum depends on the row's length alone. Lanes that are not in use must give 0.
+// Σ term(vector, lanes in use) over the vectors of a row, in four chains joined in a fixed order: an
+// addition's latency is hidden, and the order of the sum depends on the row's length alone. Lanes that are
+// not in use must give 0.
 template <typename Term>
 ELASTICLM_INLINE float sum_row(const float* x, int64_t size, const Term& term) {
   Vec sum[4] = {zero(), zero(), zero(), zero()};
@@ -30,11 +31,14 @@ ELASTICLM_INLINE void layer_norm_row(const LayerNormRow& norm, const float* x, f
   const float mean_value =
       sum_row(x, size, [](Vec sum, Vec v, int64_t) { return sum + v; }) / static_cast<float>(size);
   const Vec mean = broadcast(mean_value);
-  const float variance = sum_row(x, size, [mean](Vec sum, Vec v, int64_t lanes) {
-                           const Vec centred = v - mean;
-                           const Vec used = lanes < kLanes ? keep_first(centred, lanes, zero()) : centred;
-                           return fma(used, used, sum);
-                         }) / static_cast<float>(size);
+  const float variance = sum_row(x, size,
+                                 [mean](Vec sum, Vec v, int64_t lanes) {
+                                   const Vec centred = v - mean;
+                                   const Vec used =
+                                       lanes < kLanes ? keep_first(centred, lanes, zero()) : centred;
+                                   return fma(used, used, sum);
+                                 }) /
+                         static_cast<float>(size);
   const Vec gain = broadcast(1.0f / __builtin_sqrtf(variance + norm.eps));
   int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {

@@ -1,11 +1,11 @@
-// The vector wrapper for AVX2 with FMA and F16C: 8 floats in one register. Only for files compiled with the avx2 flags.
-// What each name means stands in simd_avx512.h.
+// The vector wrapper for AVX2 with FMA and F16C: 8 floats in one register. Only for files compiled with the
+// avx2 flags. What each name means stands in simd_avx512.h.
 #pragma once
-
-#include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
+
+#include "kernels/cpu/x86_intrinsics.h"
 
 #define ELASTICLM_INLINE [[gnu::always_inline]] inline
 
@@ -19,7 +19,8 @@ struct Vec {
 };
 
 ELASTICLM_INLINE __m256i first_lanes(int64_t n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 ELASTICLM_INLINE Vec zero() { return {_mm256_setzero_ps()}; }
@@ -56,7 +57,9 @@ ELASTICLM_INLINE Vec copy_sign(Vec a, Vec b) {
 ELASTICLM_INLINE Vec select_less(Vec a, Vec b, Vec yes, Vec no) {
   return {_mm256_blendv_ps(no.v, yes.v, _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ))};
 }
-ELASTICLM_INLINE Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+ELASTICLM_INLINE Vec round(Vec a) {
+  return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
 
 // 2 a * 2^(n - 1): one power of two then reaches both n = 128 and, as bit pattern 0, kMinPower.
 inline constexpr float kMinPower = -126.0f;

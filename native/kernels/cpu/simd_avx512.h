@@ -1,22 +1,16 @@
 // The vector wrapper for AVX-512: 16 floats in one register. Only for files compiled with the avx512 flags.
 //
-// simd_avx512.h, simd_avx2.h and simd_generic.h offer the same names in elasticlm::avx512, ::avx2 and ::generic; a kernel
-// is written once over them. A file includes one of the three (which brings vector_math.h, and names the set in
-// ELASTICLM_ISA_NAMESPACE and ELASTICLM_KERNEL) and then the kernel's `<op>_impl.h`. Everything is inlined by force: no function of an ISA file may become the copy that the linker keeps for
-// other files.
+// simd_avx512.h, simd_avx2.h and simd_generic.h offer the same names in elasticlm::avx512, ::avx2 and
+// ::generic; a kernel is written once over them. A file includes one of the three (which brings
+// vector_math.h, and names the set in ELASTICLM_ISA_NAMESPACE and ELASTICLM_KERNEL) and then the kernel's
+// `<op>_impl.h`. Everything is inlined by force: no function of an ISA file may become the copy that the
+// linker keeps for other files.
 #pragma once
-
-// g++ 12 takes the deliberately undefined operands of its own avx512fintrin.h for mistakes (GCC PR 105593).
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#pragma GCC diagnostic pop
 
 #include <cstddef>
 #include <cstdint>
+
+#include "kernels/cpu/x86_intrinsics.h"
 
 #define ELASTICLM_INLINE [[gnu::always_inline]] inline
 
@@ -37,8 +31,12 @@ ELASTICLM_INLINE Vec broadcast(float x) { return {_mm512_set1_ps(x)}; }
 ELASTICLM_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
 ELASTICLM_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
 // The first n floats (0 <= n <= kLanes), zero behind them; nothing past them is read.
-ELASTICLM_INLINE Vec load_first(const float* p, int64_t n) { return {_mm512_maskz_loadu_ps(first_lanes(n), p)}; }
-ELASTICLM_INLINE void store_first(float* p, Vec a, int64_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), a.v); }
+ELASTICLM_INLINE Vec load_first(const float* p, int64_t n) {
+  return {_mm512_maskz_loadu_ps(first_lanes(n), p)};
+}
+ELASTICLM_INLINE void store_first(float* p, Vec a, int64_t n) {
+  _mm512_mask_storeu_ps(p, first_lanes(n), a.v);
+}
 // Lanes from n on replaced by those of `other`.
 ELASTICLM_INLINE Vec keep_first(Vec a, int64_t n, Vec other) {
   return {_mm512_mask_blend_ps(first_lanes(n), other.v, a.v)};
@@ -76,7 +74,9 @@ ELASTICLM_INLINE Vec select_less(Vec a, Vec b, Vec yes, Vec no) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), no.v, yes.v)};
 }
 // To the nearest whole number, ties to even; |a| < 2^22.
-ELASTICLM_INLINE Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+ELASTICLM_INLINE Vec round(Vec a) {
+  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
 
 // a * 2^n for whole n in [kMinPower, 128] and a in [0.5, 2); 0 at kMinPower. Results below 2^-125 may be 0.
 inline constexpr float kMinPower = -160.0f;
@@ -112,9 +112,9 @@ ELASTICLM_INLINE void transpose(Vec (&rows)[kLanes]) {
     u[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
   }
 #pragma GCC unroll 4
-  for (int c = 0; c < 4; ++c) {  // 4x4 transpose of 128-bit lanes
-    const __m512 low01 = _mm512_shuffle_f32x4(u[c], u[4 + c], 0x88);        // lanes 0, 2 of both
-    const __m512 high01 = _mm512_shuffle_f32x4(u[c], u[4 + c], 0xdd);       // lanes 1, 3
+  for (int c = 0; c < 4; ++c) {                                        // 4x4 transpose of 128-bit lanes
+    const __m512 low01 = _mm512_shuffle_f32x4(u[c], u[4 + c], 0x88);   // lanes 0, 2 of both
+    const __m512 high01 = _mm512_shuffle_f32x4(u[c], u[4 + c], 0xdd);  // lanes 1, 3
     const __m512 low23 = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0x88);
     const __m512 high23 = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0xdd);
     rows[c].v = _mm512_shuffle_f32x4(low01, low23, 0x88);

@@ -1,5 +1,5 @@
-// The vector wrapper for any target: 4 floats in the compiler's own vector type, which is one register on SSE2 and NEON.
-// What each name means stands in simd_avx512.h.
+// The vector wrapper for any target: 4 floats in the compiler's own vector type, which is one register on
+// SSE2 and NEON. What each name means stands in simd_avx512.h.
 #pragma once
 
 #include <cstddef>
@@ -97,8 +97,8 @@ ELASTICLM_INLINE Vec load_bf16(const void* p) { return from_bits(load_16bit(p) <
 ELASTICLM_INLINE Vec load_f16(const void* p) {
   const Ints half = load_16bit(p);
   const Ints magnitude = (half & 0x7fff) << 13;
-  // The exponent's bias moves from 15 to 127 by an exact multiplication, which also normalises f16's denormals; the
-  // largest exponent means infinity or NaN and is set apart.
+  // The exponent's bias moves from 15 to 127 by an exact multiplication, which also normalises f16's
+  // denormals; the largest exponent means infinity or NaN and is set apart.
   const Vec finite = from_bits(magnitude) * from_bits(Ints{} + (239 << 23));
   const Vec special = from_bits(magnitude | 0x7f800000);
   return copy_sign(select(magnitude >= (0x7c00 << 13), special, finite), from_bits(half << 16));

@@ -1,26 +1,25 @@
-// Elementary functions over the vector wrapper, in the namespace ELASTICLM_ISA_NAMESPACE that the simd header which
-// includes this file names. No include guard: each simd header includes it once.
+// Elementary functions over the vector wrapper, in the namespace ELASTICLM_ISA_NAMESPACE that the simd header
+// which includes this file names. No include guard: each simd header includes it once.
 //
-// The coefficients come from scripts/derive-vector-math.mjs; the errors named here are measured against long double by
-// native/test/vector_math_test.cpp. Constants are not `inline`, which would give them a symbol that objects of several
-// instruction sets share.
+// The coefficients come from scripts/derive-vector-math.mjs; the errors named here are measured against long
+// double by native/test/vector_math_test.cpp. Constants are not `inline`, which would give them a symbol that
+// objects of several instruction sets share.
 
 namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
 
-constexpr float kExp2[] = {0.693147182f, 0.240226507f, 0.0555035695f, 0.00961808302f,
-                           0.00133908633f, 0.000154531634f};
-constexpr float kTanhSmall[] = {-0.333333284f, 0.133327693f, -0.0538509078f, 0.0209971797f,
-                                -0.00609671418f};
+constexpr float kExp2[] = {0.693147182f,   0.240226507f,   0.0555035695f,
+                           0.00961808302f, 0.00133908633f, 0.000154531634f};
+constexpr float kTanhSmall[] = {-0.333333284f, 0.133327693f, -0.0538509078f, 0.0209971797f, -0.00609671418f};
 constexpr float kNormalTailStep = 0.375f;  // distance between the centres of two table intervals
 constexpr float kNormalTailLimit = 5.8f;   // the table's end, short of 15.5 steps
 // One row per power: each is read with one table look-up.
-constexpr float kNormalTail[6][16] = {
+alignas(64) constexpr float kNormalTail[6][16] = {
     {0.500000000f, 0.353830248f, 0.226627350f, 0.130294517f, 0.0668072030f, 0.0303963590f, 0.0122244712f,
      0.00433244789f, 0.00134989817f, 0.000369078713f, 0.0000884174660f, 0.0000185368226f, 0.00000339770349f,
      5.44051034e-7f, 7.60516770e-8f, 5.95975536e-9f},
     {-0.149603352f, -0.139445662f, -0.112926535f, -0.0794537440f, -0.0485690981f, -0.0257948525f,
-     -0.0119023696f, -0.00477156788f, -0.00166194316f, -0.000502919604f, -0.000132223402f,
-     -0.0000302026783f, -0.00000599390796f, -0.00000103348020f, -1.54818110e-7f, -2.01439470e-8f},
+     -0.0119023696f, -0.00477156788f, -0.00166194316f, -0.000502919604f, -0.000132223402f, -0.0000302026783f,
+     -0.00000599390796f, -0.00000103348020f, -1.54818110e-7f, -2.01439470e-8f},
     {-4.58179237e-8f, 0.00980451703f, 0.0158799980f, 0.0167596471f, 0.0136601226f, 0.00906863902f,
      0.00502140867f, 0.00234853546f, 0.000934832380f, 0.000318234932f, 0.0000929566158f, 0.0000233537921f,
      0.00000505516664f, 9.44033161e-7f, 1.52249669e-7f, 2.12321627e-8f},
@@ -28,13 +27,11 @@ constexpr float kNormalTail[6][16] = {
      -0.00113329187f, -0.000658778241f, -0.000311617448f, -0.000122475874f, -0.0000404793936f,
      -0.0000113362794f, -0.00000270392479f, -5.51311302e-7f, -9.63504334e-8f, -1.45562451e-8f},
     {-0.00000128568297f, -0.000325804605f, -0.000450453692f, -0.000339276245f, -0.000120737808f,
-     0.0000533461280f, 0.000120332094f, 0.000106763458f, 0.0000658448989f, 0.0000314946046f,
-     0.0000121905841f, 0.00000390159721f, 0.00000104564879f, 2.36593749e-7f, 4.54507294e-8f,
-     7.40347117e-9f},
+     0.0000533461280f, 0.000120332094f, 0.000106763458f, 0.0000658448989f, 0.0000314946046f, 0.0000121905841f,
+     0.00000390159721f, 0.00000104564879f, 2.36593749e-7f, 4.54507294e-8f, 7.40347117e-9f},
     {-0.0000722323675f, -0.0000497470282f, 9.57080942e-7f, 0.0000388484987f, 0.0000433037094f,
      0.0000243677969f, 0.00000352748361f, -0.00000709600135f, -0.00000818328499f, -0.00000534052924f,
-     -0.00000254765109f, -9.56192707e-7f, -2.91785767e-7f, -7.37088470e-8f, -1.55868509e-8f,
-     -2.48138354e-9f},
+     -0.00000254765109f, -9.56192707e-7f, -2.91785767e-7f, -7.37088470e-8f, -1.55868509e-8f, -2.48138354e-9f},
 };
 
 // 2^r for |r| <= 1/2.
@@ -63,11 +60,13 @@ ELASTICLM_INLINE Vec exp(Vec x) {
 }
 
 // x Φ(x) with the exact normal distribution (erf), absolute error below 1e-7 max(1, |x|).
-// x Φ(x) = max(x, 0) - |x| Q(|x|) with Q = 1 - Φ, so that nothing cancels for x > 0 and small x keep their relative error.
+// x Φ(x) = max(x, 0) - |x| Q(|x|) with Q = 1 - Φ, so that nothing cancels for x > 0 and small x keep their
+// relative error.
 ELASTICLM_INLINE Vec gelu(Vec x) {
   const Vec a = min(abs(x), broadcast(kNormalTailLimit));
   const Vec steps = a * broadcast(1.0f / kNormalTailStep);
-  const Vec shift = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds, and leaves the interval in the low bits
+  const Vec shift =
+      broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds, and leaves the interval in the low bits
   const Vec interval = steps + shift;
   const Vec u = steps - (interval - shift);
   Vec tail = lookup16(kNormalTail[5], interval);

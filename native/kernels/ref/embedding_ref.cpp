@@ -28,7 +28,8 @@ void embedding_forward_ref(const EmbeddingArgs& args) {
     double mean = 0.0;
     for (int64_t e = 0; e < E; ++e) {
       double& x = sum[static_cast<size_t>(e)];
-      x = element(args.word, args.input_ids[row] * E + e) + element(args.position, args.position_ids[row] * E + e) +
+      x = element(args.word, args.input_ids[row] * E + e) +
+          element(args.position, args.position_ids[row] * E + e) +
           element(args.token_type, args.token_type_ids[row] * E + e);
       mean += x;
     }
