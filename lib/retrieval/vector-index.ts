@@ -34,12 +34,15 @@ type Origin = { vectors: Float32Array } | { path: string };
 const defaultTopK = 10;
 
 export class VectorIndex {
+  /** floats of one vector */
+  readonly dims: number;
   readonly #native: NativeIndex;
   readonly #ids: readonly string[];
   readonly #origin: Origin;
 
   private constructor(native: NativeIndex, ids: readonly string[], origin: Origin) {
     this.#native = native;
+    this.dims = native.dims;
     this.#ids = ids;
     this.#origin = origin;
   }
@@ -81,10 +84,6 @@ export class VectorIndex {
   /** Number of vectors. */
   get count(): number {
     return this.#ids.length;
-  }
-
-  get dims(): number {
-    return this.#native.dims;
   }
 
   get closed(): boolean {

@@ -51,7 +51,7 @@ describe('ElasticClassifier.classify()', () => {
 
   it('names the position of what is neither a text nor a pair', async () => {
     for (const wrong of [1, ['a'], ['a', 'b', 'c'], ['a', 2], undefined]) {
-      const run = classifier.classify(['a', wrong as string]);
+      const run = classifier.classify(['a', wrong as unknown as string]);
       await expectRejection(run, 'ELASTICLM_ARGUMENT_INVALID', /text 1/);
     }
     await expectRejection(

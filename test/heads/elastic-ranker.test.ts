@@ -69,12 +69,12 @@ describe('ElasticRanker.rank()', () => {
   it('names what is wrong', async () => {
     const none = undefined as unknown as string;
     for (const [run, message] of [
-      [ranker.rank(none, documents), /query.*undefined/],
-      [ranker.rank(query, ['a', none]), /document 1.*undefined/],
-      [ranker.rank(query, 'a' as unknown as string[]), /documents/],
-      [ranker.rank(query, documents, { topK: 0 }), /topK/],
+      [() => ranker.rank(none, documents), /query.*undefined/],
+      [() => ranker.rank(query, ['a', none]), /document 1.*undefined/],
+      [() => ranker.rank(query, 'a' as unknown as string[]), /documents/],
+      [() => ranker.rank(query, documents, { topK: 0 }), /topK/],
     ] as const) {
-      await expectRejection(run, 'ELASTICLM_ARGUMENT_INVALID', message);
+      await expectRejection(run(), 'ELASTICLM_ARGUMENT_INVALID', message);
     }
     await expectRejection(ranker.rank(query, documents, { level: 0.3 }), 'ELASTICLM_LEVEL_UNKNOWN');
     await expectRejection(
