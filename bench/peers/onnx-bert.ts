@@ -35,7 +35,12 @@ class GraphBuilder {
     return name;
   }
 
-  node(opType: string, input: string[], attributes: Record<string, number | number[]> = {}, domain = ''): string {
+  node(
+    opType: string,
+    input: string[],
+    attributes: Record<string, number | number[]> = {},
+    domain = '',
+  ): string {
     const name = `${opType}_${this.nodes.length}`;
     const attribute = Object.entries(attributes).map(([key, value]) => {
       if (Array.isArray(value)) return { name: key, ints: value, type: attributeType.ints };
@@ -51,7 +56,8 @@ class GraphBuilder {
 
 function transpose(data: Float32Array, rows: number, columns: number): Float32Array {
   const result = new Float32Array(data.length);
-  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) result[c * rows + r] = data[r * columns + c]!;
+  for (let r = 0; r < rows; r++)
+    for (let c = 0; c < columns; c++) result[c * rows + r] = data[r * columns + c]!;
   return result;
 }
 
@@ -93,14 +99,20 @@ class BertGraph {
 
   private layerNorm(input: string, prefix: string): string {
     const names = [this.vector(`${prefix}.weight`), this.vector(`${prefix}.bias`)];
-    return this.graph.node('LayerNormalization', [input, ...names], { epsilon: this.config.layerNormEps, axis: -1 });
+    return this.graph.node('LayerNormalization', [input, ...names], {
+      epsilon: this.config.layerNormEps,
+      axis: -1,
+    });
   }
 
   private embeddings(): string {
     const { graph, config } = this;
     const E = config.hiddenSize;
     const table = (name: string, rows: number) => graph.float(name, [rows, E], this.read(name));
-    const word = graph.node('Gather', [table('embeddings.word_embeddings.weight', config.vocabSize), 'input_ids']);
+    const word = graph.node('Gather', [
+      table('embeddings.word_embeddings.weight', config.vocabSize),
+      'input_ids',
+    ]);
     const type = graph.node('Gather', [
       table('embeddings.token_type_embeddings.weight', config.typeVocabSize),
       'token_type_ids',
@@ -111,7 +123,10 @@ class BertGraph {
       graph.int64('zero', [0]),
       length,
     ]);
-    return this.layerNorm(graph.node('Add', [graph.node('Add', [word, type]), position]), 'embeddings.LayerNorm');
+    return this.layerNorm(
+      graph.node('Add', [graph.node('Add', [word, type]), position]),
+      'embeddings.LayerNorm',
+    );
   }
 
   private qkvWeights(prefix: string): { weight: string; bias: string } {
@@ -156,7 +171,10 @@ class BertGraph {
   private projectAndNorm(input: string, residual: string, names: { dense: string; norm: string }): string {
     const { graph, config } = this;
     const inputs = names.dense.includes('attention') ? config.hiddenSize : config.intermediateSize;
-    const product = graph.node('MatMul', [input, this.matrix(`${names.dense}.weight`, config.hiddenSize, inputs)]);
+    const product = graph.node('MatMul', [
+      input,
+      this.matrix(`${names.dense}.weight`, config.hiddenSize, inputs),
+    ]);
     const bias = this.vector(`${names.dense}.bias`);
     if (this.style === 'plain') {
       return this.layerNorm(graph.node('Add', [graph.node('Add', [product, bias]), residual]), names.norm);
@@ -171,7 +189,8 @@ class BertGraph {
     const bias = this.vector(biasName);
     if (this.style === 'fused') return graph.node('BiasGelu', [product, bias], {}, 'com.microsoft');
     const x = graph.node('Add', [product, bias]);
-    const constant = (name: string, value: number) => graph.float(`${biasName}.${name}`, [1], Float32Array.of(value));
+    const constant = (name: string, value: number) =>
+      graph.float(`${biasName}.${name}`, [1], Float32Array.of(value));
     const erf = graph.node('Erf', [graph.node('Div', [x, constant('sqrt2', Math.SQRT2)])]);
     const product2 = graph.node('Mul', [x, graph.node('Add', [erf, constant('one', 1)])]);
     return graph.node('Mul', [product2, constant('half', 0.5)]);
@@ -217,9 +236,18 @@ class BertGraph {
 
   encode(): Uint8Array {
     let hidden = this.embeddings();
-    const mask = this.style === 'plain' ? this.additiveMask() : this.graph.node('Cast', ['attention_mask'], { to: INT32 });
-    for (let layer = 0; layer < this.config.numLayers; layer++) hidden = this.encoderLayer({ hidden, mask, layer });
-    this.graph.nodes.push({ name: 'output', opType: 'Identity', input: [this.meanPool(hidden)], output: ['pooled'] });
+    const mask =
+      this.style === 'plain'
+        ? this.additiveMask()
+        : this.graph.node('Cast', ['attention_mask'], { to: INT32 });
+    for (let layer = 0; layer < this.config.numLayers; layer++)
+      hidden = this.encoderLayer({ hidden, mask, layer });
+    this.graph.nodes.push({
+      name: 'output',
+      opType: 'Identity',
+      input: [this.meanPool(hidden)],
+      output: ['pooled'],
+    });
     const tensor = (elemType: number, dims: string[]) => ({
       tensorType: { elemType, shape: { dim: dims.map((dimParam) => ({ dimParam })) } },
     });

@@ -38,7 +38,10 @@ export class OnnxEncoder {
   /** Pads a packed batch to its longest sequence, outside of what is timed. */
   pad(batch: PackedBatch): PaddedFeeds {
     const numSequences = batch.cuSeqlens.length - 1;
-    const lengths = Array.from({ length: numSequences }, (_, b) => batch.cuSeqlens[b + 1]! - batch.cuSeqlens[b]!);
+    const lengths = Array.from(
+      { length: numSequences },
+      (_, b) => batch.cuSeqlens[b + 1]! - batch.cuSeqlens[b]!,
+    );
     const longest = Math.max(...lengths);
     const ids = new BigInt64Array(numSequences * longest);
     const types = new BigInt64Array(numSequences * longest);
