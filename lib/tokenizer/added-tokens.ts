@@ -76,9 +76,12 @@ export class AddedTokenMatcher {
           while (whitespaceEnd < text.length && isWhitespace(text.charCodeAt(whitespaceEnd))) whitespaceEnd++;
           end = whitespaceEnd;
         }
-        if (splitEnd < begin) splits.push(NO_TOKEN, splitEnd, begin);
-        splits.push(token.id, begin, end);
-        splitEnd = end;
+        // a token of whitespace may have been taken whole by the one before it
+        if (begin < end) {
+          if (splitEnd < begin) splits.push(NO_TOKEN, splitEnd, begin);
+          splits.push(token.id, begin, end);
+          splitEnd = end;
+        }
       }
       position = matchEnd;
     }

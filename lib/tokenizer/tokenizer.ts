@@ -87,7 +87,7 @@ export class Tokenizer {
     this.modelMaxLength = definition.modelMaxLength;
     this.normalizer = new Normalizer(definition.normalizer);
     this.wordPiece = new WordPiece({ ...definition, unkId: special.unk });
-    // special tokens come first: of two that look the same once normalised, the first wins
+    // special tokens come first: of two that look the same once normalised the first wins (in Hugging Face, either)
     const ordered = [
       ...addedTokens.filter(({ special }) => special),
       ...addedTokens.filter(({ special }) => !special),

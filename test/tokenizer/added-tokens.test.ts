@@ -13,8 +13,9 @@ interface AddedTokenJson {
   special: boolean;
 }
 
+// no two are equal once normalised: which one the peer then takes changes from load to load
 const contents = [
-  '<q>', '<Q>', 'the', 'Éa', 'ea', '中', ' a', 'a b', '[SEP]x', '<q><q>', '_', '\u0301', 'ſ', '👩', 'of ', '\ufffd', 'İ', '  ',
+  '<q>', 'the', 'Éa', '中', ' a', 'a b', '[SEP]x', '<q><q>', '_', '\u0301', 'ſ', '👩', 'of ', '\ufffd', 'İ', '  ',
 ]; // prettier-ignore
 const between = [
   ' ',
@@ -55,9 +56,10 @@ function tokenizerWithAddedTokens(
       id: Object.hasOwn(vocab, content) ? vocab[content]! : id++,
       content,
       single_word: random.chance(0.3),
-      lstrip: random.chance(0.3),
+      // the peer aborts on whitespace that strips to the left, and hangs on what normalises to nothing
+      lstrip: random.chance(0.3) && content.trim() !== '',
       rstrip: random.chance(0.3),
-      normalized: random.chance(0.5),
+      normalized: random.chance(0.5) && !['\u0301', '\ufffd'].includes(content),
       special: random.chance(0.3),
     });
   }
@@ -68,7 +70,7 @@ describe('Tokenizer.encode() with added tokens', () => {
   it('finds them as tokenizers does, whatever their rules', async () => {
     const random = new Random(77);
     const base = smallTokenizer();
-    for (let round = 0; round < 60; round++) {
+    for (let round = 0; round < 100; round++) {
       const { json, added } = tokenizerWithAddedTokens(base, random);
       const tokens = added.map(({ content }) => content);
       const parts = [...between, ...tokens, ...tokens.map((token) => token.toUpperCase()), '[SEP]', '[MASK]'];
