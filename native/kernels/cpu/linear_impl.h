@@ -1,5 +1,4 @@
-// linear_forward over the vector wrapper of one instruction set. Include the simd header first; one .cpp per
-// set does.
+// linear_forward over the vector wrapper. Included by linear_<isa>.cpp after the wrapper.
 //
 // Accumulators take three quarters of the registers and leave the rest to weights and one broadcast
 // activation: 8 rows x 48 columns on AVX-512, 6 x 16 on AVX2 and NEON, 3 x 16 on SSE2. Fewer rows take more
@@ -14,11 +13,20 @@ constexpr int kMaxAccumulators = kRegisters * 3 / 4;
 constexpr int kMaxRows =
     kMaxAccumulators / kBlockVecs < kMaxTileRows ? kMaxAccumulators / kBlockVecs : kMaxTileRows;
 
-// Software prefetch pays where the multiply-adds outrun the hardware's own: the rows of depth are 192 bytes
-// each, so this is 16 KB ahead (nearer than 4 KB was worse than nothing). A baseline build knows nothing of
-// its processor and leaves it.
-constexpr int64_t kPrefetchDistance = kLanes >= 8 ? 85 : 0;
-constexpr int kPrefetchLocality = 2;  // into the core's L2 cache
+// How far ahead weights are fetched into the core's L2 cache, in rows of depth of 192 bytes: 16 KB. Only by
+// tiles with enough rows that computing takes longer than reading: with fewer, the hardware's own prefetch
+// keeps memory busier, and extra requests cost a third (AVX-512, 2 to 4 rows, weights in memory; Zen 4,
+// 2026-11-23).
+constexpr int64_t kPrefetchDistance = 85;
+constexpr int64_t kMinPrefetchRows = kMaxRows * 3 / 4;
+constexpr int kPrefetchLocality = 2;
+
+// Where a register tile does not cover a whole panel, the panel is taken in slices of this many rows of
+// depth, so that memory is still read from front to back. 16 KB, half of a 32 KB L1 cache; partial sums are
+// stored exactly.
+constexpr int64_t kSliceDepth = 85;
+
+constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Blocks that one register tile of `rows` rows covers.
 constexpr int tile_blocks(int rows) {
@@ -68,6 +76,19 @@ struct Accumulators {
     }
   }
 
+  ELASTICLM_INLINE void read(const float* sums) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 3
+      for (int j = 0; j < kBlocks; ++j) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kBlockVecs; ++v) {
+          sum[r][j][v] = load(sums + r * kPanelColumns + j * kBlockColumns + v * kLanes);
+        }
+      }
+    }
+  }
+
   ELASTICLM_INLINE void write(float* sums) const {
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -81,10 +102,21 @@ struct Accumulators {
   }
 };
 
-// Writes x Wᵀ for the kBlocks blocks from `first` on to sums [kRows, 48].
+// Part of a tile's depth, and from where to prefetch meanwhile.
+struct Slice {
+  int64_t k_begin;
+  int64_t k_end;
+  DepthCursor weights;
+  PrefetchCursor prefetch;
+  bool prefetches;
+};
+
+// Adds x Wᵀ over the slice, for the kBlocks blocks from `first` on, to sums [kRows, 48]; the first slice sets
+// them.
 template <int kRows, int kBlocks>
-void multiply(const Tile& tile, int64_t first, float* sums) {
+void multiply(const Tile& tile, const Slice& slice, int64_t first, float* sums) {
   const float* const weights = tile.weights[first];
+  const float* const next = tile.next == nullptr ? nullptr : tile.next + (weights - tile.weights[0]);
   const float* x[kRows];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) x[r] = tile.rows[r].x;
@@ -93,29 +125,31 @@ void multiply(const Tile& tile, int64_t first, float* sums) {
   for (int j = 0; j < kBlocks; ++j) block[j] = tile.weights[first + j] - weights;
 
   Accumulators<kRows, kBlocks> accumulators;
-  accumulators.clear();
-  PrefetchCursor prefetch(tile, first, kBlocks);
-  int64_t k = 0;
-  for (const KRun& run : tile.depth) {
-    const float* w = weights + run.k_begin * kPanelColumns;
-    const int64_t k_end = k + run.k_count;
-    while (k < k_end) {
-      const int64_t reach = prefetch.reach(k_end - k);
-      if (reach > 0) {
-        accumulators.template add<true>(x, k, k + reach, w, block, prefetch.position());
-        prefetch.advance(reach);
-        k += reach;
-        w += reach * kPanelColumns;
-      } else {
-        accumulators.template add<false>(x, k, k_end, w, block, nullptr);
-        k = k_end;
-      }
+  if (slice.k_begin == 0) {
+    accumulators.clear();
+  } else {
+    accumulators.read(sums);
+  }
+  DepthCursor at = slice.weights;
+  PrefetchCursor prefetch = slice.prefetch;
+  for (int64_t k = slice.k_begin; k < slice.k_end;) {
+    const float* w = weights + at.row() * kPanelColumns;
+    int64_t steps = smaller(slice.k_end - k, at.run_left());
+    if (slice.prefetches && !prefetch.done()) {
+      steps = smaller(steps, prefetch.run_left());
+      const float* const fetched = (prefetch.in_next() ? next : weights) + prefetch.row() * kPanelColumns;
+      accumulators.template add<true>(x, k, k + steps, w, block, fetched);
+      prefetch.advance(steps);
+    } else {
+      accumulators.template add<false>(x, k, k + steps, w, block, nullptr);
     }
+    at.advance(steps);
+    k += steps;
   }
   accumulators.write(sums);
 }
 
-using Multiply = void (*)(const Tile& tile, int64_t first, float* sums);
+using Multiply = void (*)(const Tile& tile, const Slice& slice, int64_t first, float* sums);
 
 template <int kRows, int kBlocks>
 constexpr Multiply multiply_of() {
@@ -166,10 +200,26 @@ void finish(const Tile& tile, const float* sums) {
 
 void run_tile(const Tile& tile) {
   alignas(64) float sums[kMaxRows * kPanelColumns];
+  int64_t depth = 0;
+  for (const KRun& run : tile.depth) depth += run.k_count;
   const int64_t step = tile_blocks(static_cast<int>(tile.num_rows));
-  for (int64_t first = 0; first < tile.num_blocks; first += step) {
-    const int64_t blocks = tile.num_blocks - first < step ? tile.num_blocks - first : step;
-    kMultiply[tile.num_rows - 1][blocks - 1](tile, first, sums + first * kBlockColumns);
+  const int64_t slice_depth = tile.brings_weights && tile.num_blocks > step ? kSliceDepth : depth;
+  Slice slice = {.k_begin = 0,
+                 .k_end = smaller(depth, slice_depth),
+                 .weights = DepthCursor(tile.depth),
+                 .prefetch = PrefetchCursor(tile, kPrefetchDistance),
+                 .prefetches = tile.brings_weights && tile.num_rows >= kMinPrefetchRows};
+  for (;;) {
+    for (int64_t first = 0; first < tile.num_blocks; first += step) {
+      const int64_t blocks = smaller(tile.num_blocks - first, step);
+      kMultiply[tile.num_rows - 1][blocks - 1](tile, slice, first, sums + first * kBlockColumns);
+    }
+    const int64_t done = slice.k_end - slice.k_begin;
+    if (slice.k_end == depth) break;
+    slice.weights.advance(done);
+    slice.prefetch.advance(done);
+    slice.k_begin = slice.k_end;
+    slice.k_end = smaller(depth, slice.k_end + slice_depth);
   }
   switch (tile.activation) {
     case Activation::kNone:
@@ -181,8 +231,7 @@ void run_tile(const Tile& tile) {
   }
 }
 
-constexpr TileKernel kTileKernel = {
-    .max_rows = kMaxRows, .prefetch_distance = kPrefetchDistance, .run = run_tile};
+constexpr TileKernel kTileKernel = {.max_rows = kMaxRows, .run = run_tile};
 
 }  // namespace
 }  // namespace elasticlm::ELASTICLM_ISA_NAMESPACE

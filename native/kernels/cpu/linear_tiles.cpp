@@ -9,10 +9,6 @@ namespace {
 // Groups that share one pass; more take further passes. Bounds the walk's memory, which lives on the stack.
 constexpr size_t kMaxSharingGroups = 64;
 
-// A panel larger than this is not fetched ahead of its turn: it would push the one in use out of a 1 MB L2
-// cache.
-constexpr int64_t kMaxPrefetchedPanelBytes = 128 * 1024;
-
 constexpr int64_t kNoPanel = std::numeric_limits<int64_t>::max();
 
 // The blocks that one group keeps, three at a time in the order of its runs.
@@ -107,10 +103,8 @@ class Walk {
     }
     TileCursor next = cursor;
     next.advance();
-    if (next.num_blocks() > 0) tile.prefetch.next = args_.weight.block(next.block(0));
+    if (next.num_blocks() > 0) tile.next = args_.weight.block(next.block(0));
 
-    int64_t depth = 0;
-    for (const KRun& run : tile.depth) depth += run.k_count;
     int64_t num_rows = 0;
     for (size_t i = begin; i < end; ++i) num_rows += cursors_[i].group().num_rows;
 
@@ -127,7 +121,7 @@ class Walk {
         }
         tile.rows[r] = row_of(cursors_[group_idx], row++);
       }
-      if (!in_cache) tile.prefetch = prefetch_of(tile, depth, i, num_row_blocks);
+      tile.brings_weights = !in_cache && i == 0;
       kernel_.run(tile);
     }
     for (size_t i = begin; i < end; ++i) cursors_[i].advance();
@@ -139,23 +133,6 @@ class Walk {
             .residual = group.residual == nullptr ? nullptr : group.residual + row * group.ldy,
             .y = group.y + row * group.ldy,
             .y_offset = cursor.y_offset()};
-  }
-
-  // The first row block brings its own panel a fixed distance ahead; the others, if there are at least two,
-  // share out the next panel between them.
-  TilePrefetch prefetch_of(const Tile& tile, int64_t depth, int64_t row_block, int64_t num_row_blocks) const {
-    TilePrefetch prefetch = {.next = tile.prefetch.next};
-    if (kernel_.prefetch_distance == 0 || depth == 0) return prefetch;
-    if (row_block == 0) {
-      prefetch.begin = kernel_.prefetch_distance;
-      prefetch.count = depth;
-    } else if (num_row_blocks >= 3 &&
-               depth * kPanelColumns * int64_t{sizeof(float)} <= kMaxPrefetchedPanelBytes) {
-      prefetch.next_only = true;
-      prefetch.begin = depth * (row_block - 1) / (num_row_blocks - 1);
-      prefetch.count = depth * row_block / (num_row_blocks - 1) - prefetch.begin;
-    }
-    return prefetch;
   }
 
   const LinearArgs& args_;

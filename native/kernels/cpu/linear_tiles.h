@@ -22,15 +22,6 @@ struct TileRow {
   const int64_t* y_offset = nullptr;  // [num_blocks]
 };
 
-// Which rows of depth a tile asks the cache for while it computes.
-struct TilePrefetch {
-  bool next_only =
-      false;  // begin counts from the next tile's first row, else from this tile's, whose rows come first
-  int64_t begin = 0;
-  int64_t count = 0;
-  const float* next = nullptr;  // first element of the next tile's first block, or null
-};
-
 struct Tile {
   const float* weights[kPanelBlocks] = {};  // first element of each block
   const float* bias[kPanelBlocks] = {};     // [16] each, or null
@@ -38,80 +29,75 @@ struct Tile {
   TileRow rows[kMaxTileRows];
   int64_t num_rows = 0;
   std::span<const KRun> depth;
-  TilePrefetch prefetch;
+  bool brings_weights = false;  // the first tile to read these weights: later ones find them in cache
+  const float* next = nullptr;  // first element of the next tile's first block, or null
   Activation activation = Activation::kNone;
 };
 
 struct TileKernel {
-  int64_t max_rows = 1;           // at most kMaxTileRows
-  int64_t prefetch_distance = 0;  // rows of depth; 0: leave it to the hardware
+  int64_t max_rows = 1;  // at most kMaxTileRows
   void (*run)(const Tile&) = nullptr;
 };
 
 void for_each_tile(const LinearArgs& args, const TileKernel& kernel);
 
-// Walks the rows of depth that a tile prefetches. Always inlined: it is used from objects of several
-// instruction sets, which must not leave a copy for the linker to pick.
-class PrefetchCursor {
+// The two cursors are used from objects of several instruction sets, which must not leave a copy for the
+// linker to pick: all of them is inlined by force.
+#define ELASTICLM_ALWAYS_INLINE [[gnu::always_inline]] inline
+
+// A place in the kept depth: which row of the weights it is, and how far the run goes on from there.
+class DepthCursor {
  public:
-  // For the tile's blocks [first, first + count); behind them come the tile's next blocks, or the next tile.
-  [[gnu::always_inline]] inline PrefetchCursor(const Tile& tile, int64_t first, int64_t count)
-      : run_(tile.depth.data()), end_(run_ + tile.depth.size()), first_(run_), left_(tile.prefetch.count) {
-    const TilePrefetch& wanted = tile.prefetch;
-    if (!wanted.next_only) {
-      base_ = tile.weights[first];
-      next_ = first + count < tile.num_blocks ? tile.weights[first + count] : wanted.next;
-    } else if (wanted.next != nullptr) {
-      base_ = wanted.next + (tile.weights[first] - tile.weights[0]);
-    } else {
-      left_ = 0;
-    }
-    int64_t skip = wanted.begin;
-    while (left_ > 0 && skip >= run_->k_count) {
-      skip -= run_->k_count;
-      next_run();
-    }
-    within_ = skip;
+  ELASTICLM_ALWAYS_INLINE explicit DepthCursor(std::span<const KRun> depth)
+      : run_(depth.data()), end_(depth.data() + depth.size()) {
+    advance(0);
   }
-
-  // How many of the coming `wanted` steps prefetch neighbouring rows; 0 when nothing is left to prefetch.
-  [[gnu::always_inline]] inline int64_t reach(int64_t wanted) const {
-    if (left_ <= 0) return 0;
-    const int64_t in_run = run_->k_count - within_;
-    const int64_t reach = wanted < in_run ? wanted : in_run;
-    return reach < left_ ? reach : left_;
-  }
-
-  // First row of depth to prefetch, in the tile's first block.
-  [[gnu::always_inline]] inline const float* position() const {
-    return base_ + (run_->k_begin + within_) * kPanelColumns;
-  }
-
-  [[gnu::always_inline]] inline void advance(int64_t steps) {
-    left_ -= steps;
+  ELASTICLM_ALWAYS_INLINE bool done() const { return run_ == end_; }
+  ELASTICLM_ALWAYS_INLINE int64_t row() const { return run_->k_begin + within_; }
+  ELASTICLM_ALWAYS_INLINE int64_t run_left() const { return run_->k_count - within_; }
+  // Returns how many steps led past the end.
+  ELASTICLM_ALWAYS_INLINE int64_t advance(int64_t steps) {
     within_ += steps;
-    while (left_ > 0 && within_ >= run_->k_count) {
+    while (run_ != end_ && within_ >= run_->k_count) {
       within_ -= run_->k_count;
-      next_run();
+      ++run_;
     }
+    return run_ == end_ ? within_ : 0;
   }
 
  private:
-  [[gnu::always_inline]] inline void next_run() {
-    if (++run_ != end_) return;
-    run_ = first_;
-    base_ = next_;
-    next_ = nullptr;
-    if (base_ == nullptr) left_ = 0;
-  }
-
   const KRun* run_;
   const KRun* end_;
-  const KRun* first_;
-  const float* base_ = nullptr;
-  const float* next_ = nullptr;
   int64_t within_ = 0;
-  int64_t left_ = 0;
 };
+
+// The place in the kept depth that lies `distance` rows ahead of a tile's multiplication; behind its end come
+// the first rows of the next tile, if there is one.
+class PrefetchCursor {
+ public:
+  ELASTICLM_ALWAYS_INLINE PrefetchCursor(const Tile& tile, int64_t distance)
+      : depth_(tile.depth), cursor_(tile.depth), has_next_(tile.next != nullptr) {
+    advance(distance);
+  }
+  ELASTICLM_ALWAYS_INLINE bool done() const { return cursor_.done(); }
+  ELASTICLM_ALWAYS_INLINE bool in_next() const { return in_next_; }
+  ELASTICLM_ALWAYS_INLINE int64_t row() const { return cursor_.row(); }
+  ELASTICLM_ALWAYS_INLINE int64_t run_left() const { return cursor_.run_left(); }
+  ELASTICLM_ALWAYS_INLINE void advance(int64_t steps) {
+    const int64_t past = cursor_.advance(steps);
+    if (!cursor_.done() || in_next_ || !has_next_) return;
+    in_next_ = true;
+    cursor_ = DepthCursor(depth_);
+    cursor_.advance(past);
+  }
+
+ private:
+  std::span<const KRun> depth_;
+  DepthCursor cursor_;
+  bool has_next_;
+  bool in_next_ = false;
+};
+
+#undef ELASTICLM_ALWAYS_INLINE
 
 }  // namespace elasticlm
