@@ -181,9 +181,8 @@ export class Normalizer {
       const runBegin = position;
       const lengthBefore = target.length;
       let length = lengthBefore;
-      let unit = 0;
       while (position < blockEnd) {
-        unit = text.charCodeAt(position);
+        const unit = text.charCodeAt(position);
         if (kinds[unit] !== kind.copy) break;
         units[length++] = mapped[unit]!;
         position++;

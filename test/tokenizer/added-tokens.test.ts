@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Tokenizer } from '../../lib/tokenizer/index.js';
 import { defaultTokenizerJson, Differential } from './peer.js';
-import { Random } from './random.js';
+import { Random } from '../support/random.js';
 
 interface AddedTokenJson {
   id: number;
@@ -51,16 +51,16 @@ function tokenizerWithAddedTokens(
   let id = Object.keys(vocab).length;
   const added: AddedTokenJson[] = [];
   for (const content of contents) {
-    if (random.chance(0.6)) continue;
+    if (random.uniform() < 0.6) continue;
     added.push({
       id: Object.hasOwn(vocab, content) ? vocab[content]! : id++,
       content,
-      single_word: random.chance(0.3),
+      single_word: random.uniform() < 0.3,
       // the peer aborts on whitespace that strips to the left, and hangs on what normalises to nothing
-      lstrip: random.chance(0.3) && content.trim() !== '',
-      rstrip: random.chance(0.3),
-      normalized: random.chance(0.5) && !['\u0301', '\ufffd'].includes(content),
-      special: random.chance(0.3),
+      lstrip: random.uniform() < 0.3 && content.trim() !== '',
+      rstrip: random.uniform() < 0.3,
+      normalized: random.uniform() < 0.5 && !['\u0301', '\ufffd'].includes(content),
+      special: random.uniform() < 0.3,
     });
   }
   return { json: { ...base, added_tokens: [...base.added_tokens, ...added] }, added };
@@ -75,7 +75,7 @@ describe('Tokenizer.encode() with added tokens', () => {
       const tokens = added.map(({ content }) => content);
       const parts = [...between, ...tokens, ...tokens.map((token) => token.toUpperCase()), '[SEP]', '[MASK]'];
       const texts = Array.from({ length: 40 }, () =>
-        Array.from({ length: 1 + random.below(9) }, () => random.pick(parts)).join(''),
+        Array.from({ length: random.integer(1, 9) }, () => random.pick(parts)).join(''),
       );
       expect(await new Differential(json).differences(texts), JSON.stringify(added)).toEqual([]);
     }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Tokenizer } from '../../lib/tokenizer/index.js';
 import { defaultTokenizerJson, Differential } from './peer.js';
-import { Random } from './random.js';
+import { Random } from '../support/random.js';
 import { generatePair, generateText } from './texts.js';
 
 const SEED = 4711;
@@ -22,7 +22,7 @@ const lines = Object.entries(base.model.vocab)
 function inputs(count: number): (string | [string, string])[] {
   const random = new Random(SEED);
   return Array.from({ length: count }, () =>
-    random.chance(0.5) ? generateText(random) : generatePair(random),
+    random.uniform() < 0.5 ? generateText(random) : generatePair(random),
   );
 }
 
@@ -38,8 +38,8 @@ async function write(files: Record<string, unknown>): Promise<void> {
   }
 }
 
-function coded(code: string): unknown {
-  return expect.objectContaining({ code });
+function coded(code: string): Error {
+  return expect.objectContaining({ code }) as Error;
 }
 
 describe('Tokenizer.load()', () => {
@@ -115,12 +115,12 @@ describe('Tokenizer.load()', () => {
     ],
   ])('raises a coded error for %s', async (_, files, code) => {
     await write(files);
-    await expect(Tokenizer.load(directory)).rejects.toThrow(coded(code) as Error);
+    await expect(Tokenizer.load(directory)).rejects.toThrow(coded(code));
   });
 
   it('raises a coded error for bytes that are not UTF-8', async () => {
     await writeFile(join(directory, 'vocab.txt'), Buffer.from([0xff, 0xfe, 0x41]));
-    await expect(Tokenizer.load(directory)).rejects.toThrow(coded('ELASTICLM_TOKENIZER_INVALID') as Error);
+    await expect(Tokenizer.load(directory)).rejects.toThrow(coded('ELASTICLM_TOKENIZER_INVALID'));
   });
 });
 
@@ -163,7 +163,7 @@ describe('Tokenizer.encode() with a bound', () => {
   });
 
   it('raises ELASTICLM_TEXT_TOO_LONG when nothing may give way, and only then', () => {
-    const tooLong = coded('ELASTICLM_TEXT_TOO_LONG') as Error;
+    const tooLong = coded('ELASTICLM_TEXT_TOO_LONG');
     const whole = { truncation: 'do_not_truncate', maxLength: 6 } as const;
     expect(tokenizer.encode('a b c d', whole).inputIds).toHaveLength(6);
     expect(() => tokenizer.encode('a b c d e', whole)).toThrow(tooLong);
@@ -178,7 +178,7 @@ describe('Tokenizer.encode() with a bound', () => {
   });
 
   it('raises ELASTICLM_ARGUMENT_INVALID for arguments of the wrong kind', () => {
-    const invalid = coded('ELASTICLM_ARGUMENT_INVALID') as Error;
+    const invalid = coded('ELASTICLM_ARGUMENT_INVALID');
     expect(() => tokenizer.encode(undefined as unknown as string)).toThrow(invalid);
     expect(() => tokenizer.encodePair('a', 3 as unknown as string)).toThrow(invalid);
     expect(() => tokenizer.encode('a', { maxLength: 1 })).toThrow(invalid);

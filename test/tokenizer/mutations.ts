@@ -1,8 +1,11 @@
 import { ElasticError } from '../../lib/errors.js';
 import { Tokenizer } from '../../lib/tokenizer/index.js';
-import { Random } from './random.js';
+import { Random } from '../support/random.js';
 
-type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+type Json = null | boolean | number | string | Json[] | JsonObject;
+interface JsonObject {
+  [key: string]: Json;
+}
 
 const tokens = '[PAD] [UNK] [CLS] [SEP] [MASK] the a b c ##a ##b ##c ab é 中 of ##ing . , ##'.split(' ');
 
@@ -52,7 +55,7 @@ const names = ['__proto__', 'constructor', 'toString', 'type', 'id', '', '\ud800
 function hostileValue(random: Random, seed: Json): Json {
   const values: (() => Json)[] = [
     () => null,
-    () => random.chance(0.5),
+    () => random.uniform() < 0.5,
     () => random.pick([0, -1, 1.5, 2 ** 31, 2 ** 31 - 1, 2 ** 53, 1e308, -0, 3]),
     () =>
       random.pick([
@@ -65,7 +68,7 @@ function hostileValue(random: Random, seed: Json): Json {
         'RobertaProcessing',
         '\u0301',
       ]),
-    () => 'x'.repeat(random.below(5000)),
+    () => 'x'.repeat(random.integer(0, 4999)),
     () => [],
     () => ({}),
     () => JSON.parse('{"__proto__": {"type": "WordPiece"}}') as Json,
@@ -78,7 +81,7 @@ function hostileValue(random: Random, seed: Json): Json {
 
 interface Subtree {
   value: Json;
-  parent: Json[] | { [key: string]: Json };
+  parent: Json[] | JsonObject;
   key: string;
 }
 
@@ -87,7 +90,7 @@ function subtrees(root: Json): Subtree[] {
   const visit = (value: Json): void => {
     if (typeof value !== 'object' || value === null) return;
     for (const key of Object.keys(value)) {
-      const child = (value as { [key: string]: Json })[key]!;
+      const child = (value as JsonObject)[key]!;
       found.push({ value: child, parent: value, key });
       visit(child);
     }
@@ -96,7 +99,7 @@ function subtrees(root: Json): Subtree[] {
   return found;
 }
 
-function put(parent: Json[] | { [key: string]: Json }, key: string, value: Json): void {
+function put(parent: Json[] | JsonObject, key: string, value: Json): void {
   Object.defineProperty(parent, key, { value, writable: true, enumerable: true, configurable: true });
 }
 
@@ -104,17 +107,17 @@ function put(parent: Json[] | { [key: string]: Json }, key: string, value: Json)
 function mutate(random: Random): Json {
   const seed = seedTokenizer();
   const root = structuredClone(seed);
-  for (let count = 1 + random.below(3); count > 0; count--) {
+  for (let count = random.integer(1, 3); count > 0; count--) {
     const { value, parent, key } = random.pick(subtrees(root));
-    const kind = random.below(5);
+    const kind = random.integer(0, 4);
     if (kind <= 1) put(parent, key, hostileValue(random, seed));
-    else if (Array.isArray(parent))
-      kind === 2 ? parent.splice(Number(key), 1) : parent.push(structuredClone(value));
-    else if (kind === 2) delete parent[key];
+    else if (Array.isArray(parent) && kind === 2) parent.splice(Number(key), 1);
+    else if (Array.isArray(parent)) parent.push(structuredClone(value));
+    else if (kind === 2) Reflect.deleteProperty(parent, key);
     else if (kind === 3) put(parent, random.pick(names), structuredClone(value));
     else put(parent, random.pick([...names, ...tokens]), hostileValue(random, seed));
   }
-  return random.chance(0.01) ? hostileValue(random, seed) : root;
+  return random.uniform() < 0.01 ? hostileValue(random, seed) : root;
 }
 
 const texts = ['the ab', 'abcabcabc <Q> [SEP] é中.', '\ud800 x\u0301', 'a'.repeat(200), ''];

