@@ -5,8 +5,9 @@
 // served before the next panel is read, so groups of different SubLMs share one pass over the weights (the staircase).
 //
 // Arithmetic, the same on every path that shares an ISA: each output element starts from 0, adds x[k] * w[k] with one
-// fused multiply-add per kept k in rising order (one chain), then adds the bias, applies the activation and adds the
-// residual. So an element's bits depend on its own row, its own column and the kept k alone.
+// fused multiply-add per kept k in the order of the runs (one chain; kGeneric rounds the product where the target has no
+// fused multiply-add), then adds the bias, applies the activation and adds the residual. So an element's bits depend on
+// its own row, its own column and the kept k alone.
 #pragma once
 
 #include <cstdint>
