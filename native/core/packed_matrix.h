@@ -1,14 +1,14 @@
 // The one layout of linear weights, shared by every kernel and every SubLM.
 //
-// A weight matrix W [N, K] (y = x Wᵀ) is cut into blocks of 16 columns of y. Three blocks stand side by side in a panel:
-// a panel is k-major, [K, 48], so that one k step of a 48-column tile reads three neighbouring cache lines. The last
-// panel is padded with zero columns.
+// A weight matrix W [N, K] (y = x Wᵀ) is cut into blocks of 16 columns of y. Three blocks stand side by side
+// in a panel: a panel is k-major, [K, 48], so that one k step of a 48-column tile reads three neighbouring
+// cache lines. The last panel is padded with zero columns.
 //
 //   element (n, k) = data[(n / 48) * K * 48 + k * 48 + n % 48]
 //
-// A block is the unit in which a SubLM keeps or leaves out columns: block j starts at data + (j / 3) * K * 48 + (j % 3) * 16
-// and its k-th row is 48 floats further for each k. 16 f32 columns are one cache line and one AVX-512 register (two AVX2
-// registers), so any list of blocks is as cheap to read as a prefix of them.
+// A block is the unit in which a SubLM keeps or leaves out columns: block j starts at data + (j / 3) * K * 48
+// + (j % 3) * 16 and its k-th row is 48 floats further for each k. 16 f32 columns are one cache line and one
+// AVX-512 register (two AVX2 registers), so any list of blocks is as cheap to read as a prefix of them.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,9 @@ inline constexpr int64_t kBlockColumns = 16;
 inline constexpr int64_t kPanelBlocks = 3;
 inline constexpr int64_t kPanelColumns = kBlockColumns * kPanelBlocks;
 
-constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+constexpr int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 constexpr int64_t num_blocks_of(int64_t columns) { return (columns + kBlockColumns - 1) / kBlockColumns; }
 
 // What a kernel sees of packed weights.

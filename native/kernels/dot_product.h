@@ -1,5 +1,5 @@
-// dot_product_forward: scores[q, d] = Σ_e queries[q, e] * documents[d, e], for exact search over stored vectors.
-// A score's bits depend on its two vectors alone, not on its place in the call.
+// dot_product_forward: scores[q, d] = Σ_e queries[q, e] * documents[d, e], for exact search over stored
+// vectors. A score's bits depend on its two vectors alone, not on its place in the call.
 #pragma once
 
 #include <cstdint>
