@@ -1,6 +1,6 @@
 // linear_forward beside the FMA peak measured in the same process: one JSON object per line.
 //
-//   bench_linear_bench [isa] [max seconds per shape]
+//   linear_bench [isa] [max seconds per shape]
 //
 // "cold" cycles through enough copies of the weights that each comes from outside the core's own cache, as it
 // does when a whole model runs; "warm" uses one copy. "blocks" lists the kept weight blocks: "prefix", or
