@@ -1,5 +1,5 @@
 /** From a native call to a promise: abort signals, coded errors, the JavaScript stack of the call. */
-import { ElasticError, errorCodes, type ErrorCode } from '../errors.js';
+import { describeValue, ElasticError, errorCodes, type ErrorCode } from '../errors.js';
 import { loadAddon, type AddonCall } from './addon.js';
 
 const knownCodes: ReadonlySet<string> = new Set(errorCodes);
@@ -55,6 +55,14 @@ export async function runCall(start: () => AddonCall, site: CallSite, signal?: A
       throw toElasticError(error, site);
     }
     return;
+  }
+  const given: unknown = signal;
+  if (!(given instanceof AbortSignal)) {
+    throw ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {
+      expected: 'an AbortSignal',
+      subject: 'signal',
+      received: describeValue(given),
+    });
   }
   if (signal.aborted) throw abortError(signal, site);
   const { cancel } = loadAddon();

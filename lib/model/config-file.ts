@@ -5,6 +5,8 @@ import { invalidField, isObject, type JsonObject, type JsonSource } from './json
 
 /** Sizes are 31-bit counts in native code. */
 const maxSize = 2 ** 31 - 1;
+/** The deepest encoders have under a hundred layers; what is kept per layer must not grow with a wrong number. */
+const maxLayers = 1024;
 
 export interface ConfigFacts {
   config: EncoderConfig;
@@ -19,11 +21,10 @@ export function readConfig(root: JsonObject, path: string): ConfigFacts {
   const source: JsonSource = { path, code: 'ELASTICLM_CONFIG_INVALID' };
   const architectures = readArchitectures(root, source);
   checkSupported(root, architectures, path);
-  const size = (field: string): number => {
+  const size = (field: string, limit = maxSize): number => {
     const value = root[field];
-    if (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= maxSize)
-      return value as number;
-    throw invalidField(source, field, `a whole number from 1 to ${maxSize}`, value);
+    if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= limit) return value;
+    throw invalidField(source, field, `a whole number from 1 to ${limit}`, value);
   };
   const hiddenSize = size('hidden_size');
   const numHeads = size('num_attention_heads');
@@ -33,7 +34,7 @@ export function readConfig(root: JsonObject, path: string): ConfigFacts {
   const config: EncoderConfig = {
     vocabSize: size('vocab_size'),
     hiddenSize,
-    numLayers: size('num_hidden_layers'),
+    numLayers: size('num_hidden_layers', maxLayers),
     numHeads,
     headDim: hiddenSize / numHeads,
     intermediateSize: size('intermediate_size'),

@@ -170,6 +170,14 @@ export class ElasticModel {
    * ELASTICLM_MEMORY_EXHAUSTED
    */
   async forward(batch: PackedBatch, options: ForwardOptions): Promise<ForwardResult> {
+    const given: unknown = options;
+    if (typeof given !== 'object' || given === null) {
+      throw badArgument(
+        'options',
+        "an object that names at least an output, such as { output: 'pooled' }",
+        given,
+      );
+    }
     const own = checkBatch(batch, this.config);
     const { structureIdx, structures, levels } = this.#choose(own, options);
     const { rows, dims } = this.#outputShape(own, options);
@@ -230,10 +238,13 @@ export class ElasticModel {
   }
 
   #outputShape(batch: PackedBatch, options: ForwardOptions): { rows: number; dims: number } {
-    const { output, normalize } = options;
-    const pooling: unknown = options.pooling;
+    const { output } = options;
+    const { pooling, normalize }: { pooling?: unknown; normalize?: unknown } = options;
     if (pooling !== undefined && pooling !== 'cls' && pooling !== 'mean') {
       throw badArgument('options.pooling', "'cls' or 'mean'", pooling);
+    }
+    if (normalize !== undefined && typeof normalize !== 'boolean') {
+      throw badArgument('options.normalize', 'true or false', normalize);
     }
     if (output !== 'pooled' && (pooling !== undefined || normalize === true)) {
       throw badArgument('options.output', "'pooled', which pooling and normalize are for", output);

@@ -111,6 +111,7 @@ describe('ElasticModel.load(): config.json', () => {
     ['hidden_size', 32.5],
     ['hidden_size', '32'],
     ['hidden_size', 2 ** 31],
+    ['num_hidden_layers', 2 ** 31 - 1],
     ['num_attention_heads', 5],
     ['num_attention_heads', 16],
     ['layer_norm_eps', -1],
