@@ -3,6 +3,8 @@ import { describeValue, ElasticError } from '../errors.js';
 /** Ids are stored as int32. */
 const MAX_ID = 2 ** 31 - 1;
 
+const loneSurrogate = /\p{Surrogate}/u;
+
 /**
  * Reads fields of parsed JSON that nobody vouches for. Only own properties count, so a field called `constructor` is as
  * absent as any other; every mismatch is an ELASTICLM_TOKENIZER_INVALID that names the file and the field.
@@ -36,7 +38,7 @@ export class JsonReader {
   /** Well-formed text: half a surrogate pair can be in no file that is UTF-8. */
   string(): string {
     if (typeof this.value !== 'string') throw this.invalid('a string');
-    if (/\p{Surrogate}/u.test(this.value)) throw this.invalid('text without lone surrogates');
+    if (loneSurrogate.test(this.value)) throw this.invalid('text without lone surrogates');
     return this.value;
   }
 
@@ -85,7 +87,8 @@ export class JsonReader {
           `an integer from 0 to ${MAX_ID}`,
         );
       }
-      ids.set(new JsonReader(token, this.subject).string(), id);
+      if (loneSurrogate.test(token)) throw this.invalid('tokens without lone surrogates');
+      ids.set(token, id);
     }
     return ids;
   }
