@@ -40,7 +40,8 @@ static_assert(sizeof(Header) == kHeaderBytes);
 class Mapping {
  public:
   explicit Mapping(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    // Without O_NONBLOCK, opening a pipe would wait for its writer.
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
       const int cause = errno;
       const bool absent = cause == ENOENT || cause == ENOTDIR;
