@@ -71,12 +71,12 @@ void check_draws(Random& random, const Corpus& corpus, Isa isa, int num_trials, 
 }
 
 TEST_CASE("same bits alone and in any batch, mix of structures and number of threads: small models") {
-  // 4 ISAs x 10 models x 3 thread counts x 90 batches: more than 10,000.
+  // 3 fast ISAs x 10 models x 3 thread counts x 115 batches: more than 10,000.
   for (const Isa isa : supported_isas()) {
     Random random(11);
     for (int model = 0; model < 10; ++model) {
       const Corpus corpus = make_corpus(random, random_config(random), isa, 12, model == 0 ? 200 : 12);
-      check_draws(random, corpus, isa, 90, model == 0 ? 4 : 8);
+      check_draws(random, corpus, isa, isa == Isa::kRef ? 5 : 115, model == 0 ? 4 : 8);
     }
   }
 }
@@ -96,7 +96,7 @@ TEST_CASE("same bits when several forwards share a pool") {
     const Corpus corpus = make_corpus(random, random_config(random), isa, 10, 60);
     ThreadPool pool(3);
     Encoder encoder(corpus.weights, isa, 3);
-    for (int round = 0; round < 20; ++round) {
+    for (int round = 0; round < (isa == Isa::kRef ? 2 : 20); ++round) {
       std::vector<Draw> draws;
       for (int i = 0; i < 8; ++i) draws.push_back(draw(random, corpus, 8));
       std::vector<std::future<std::vector<float>>> results;

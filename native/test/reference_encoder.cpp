@@ -25,20 +25,15 @@ float table_value(const TensorView& table, int64_t row, int64_t column) {
   return table.dtype == DType::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
 }
 
-// Element (n, k) by the definition of the layout in core/packed_matrix.h.
-float weight_value(const PackedMatrixView& weight, int64_t n, int64_t k) {
-  return weight.data[n / 48 * weight.K * 48 + k * 48 + n % 48];
-}
-
 template <typename Real>
-std::vector<Real> linear_row(const PackedMatrixView& weight, int64_t N, const std::vector<Real>& x,
-                             bool with_bias) {
+std::vector<Real> linear_row(const PackedMatrixView& weight, int64_t N, const std::vector<Real>& x) {
   std::vector<Real> y(static_cast<size_t>(N));
   for (int64_t n = 0; n < N; ++n) {
+    const float* column = weight.data + n / 48 * weight.K * 48 + n % 48;  // core/packed_matrix.h
     Real sum = 0;
     for (int64_t k = 0; k < weight.K; ++k)
-      sum += x[static_cast<size_t>(k)] * static_cast<Real>(weight_value(weight, n, k));
-    y[static_cast<size_t>(n)] = with_bias ? sum + static_cast<Real>(weight.bias[n]) : sum;
+      sum += x[static_cast<size_t>(k)] * static_cast<Real>(column[k * 48]);
+    y[static_cast<size_t>(n)] = sum + static_cast<Real>(weight.bias[n]);
   }
   return y;
 }
@@ -101,7 +96,7 @@ Rows<Real> attend(const EncoderConfig& config, const LayerWeights& layer, const 
   Rows<Real> qkv;
   for (const auto& row : x) {
     qkv.push_back(
-        linear_row(layer.qkv_proj.view(), config.num_heads * static_cast<int64_t>(head_columns), row, true));
+        linear_row(layer.qkv_proj.view(), config.num_heads * static_cast<int64_t>(head_columns), row));
   }
   Rows<Real> context(x.size(), std::vector<Real>(static_cast<size_t>(config.hidden_size)));
   for (size_t h = 0; h < kept.size(); ++h) {
@@ -153,18 +148,18 @@ ReferenceHidden forward(const ModelWeights& weights, const Structure& structure,
     std::vector<double> outputs(neurons.size());
     for (size_t i = 0; i < x.size(); ++i) {
       if (kept.num_heads > 0) {
-        const auto projected = linear_row(layer.attn_out_proj.view(), config.hidden_size, context[i], true);
+        const auto projected = linear_row(layer.attn_out_proj.view(), config.hidden_size, context[i]);
         for (size_t e = 0; e < x[i].size(); ++e) x[i][e] += projected[e];
       }
       layer_norm(x[i], layer.attn_layer_norm, eps);
-      auto ffn = linear_row(layer.ffn_up.view(), config.intermediate_size, x[i], true);
+      auto ffn = linear_row(layer.ffn_up.view(), config.intermediate_size, x[i]);
       for (size_t f = 0; f < ffn.size(); ++f) {
         ffn[f] =
             ffn[f] * (1 + std::erf(ffn[f] / std::sqrt(Real{2}))) / 2 * static_cast<Real>(neurons[f] ? 1 : 0);
         outputs[f] += std::abs(static_cast<double>(ffn[f]));
       }
       if (kept.num_neurons > 0) {
-        const auto projected = linear_row(layer.ffn_down.view(), config.hidden_size, ffn, true);
+        const auto projected = linear_row(layer.ffn_down.view(), config.hidden_size, ffn);
         for (size_t e = 0; e < x[i].size(); ++e) x[i][e] += projected[e];
       }
       layer_norm(x[i], layer.ffn_layer_norm, eps);
@@ -196,7 +191,7 @@ std::vector<double> pool(const EncoderConfig& config, const std::vector<double>&
 template <typename Real>
 std::vector<double> dense(const PackedMatrixView& weight, int64_t N, const std::vector<double>& x) {
   const std::vector<Real> row(x.begin(), x.begin() + weight.K);
-  const std::vector<Real> y = linear_row(weight, N, row, true);
+  const std::vector<Real> y = linear_row(weight, N, row);
   return {y.begin(), y.end()};
 }
 
