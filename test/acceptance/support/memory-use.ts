@@ -16,11 +16,12 @@ export interface MemoryUse {
   forwards: number;
 }
 
-const sequences = 8;
-const tokens = 128;
+/** One block of rows for each of two threads. */
+const sequences = 4;
+const tokens = 64;
 /** Before the first look: the runtime compiles and settles. */
 const warmUps = 40;
-const forwards = 400;
+const forwards = 200;
 
 function residentBytes(): number {
   globalThis.gc?.();
