@@ -13,7 +13,11 @@
 namespace elasticlm::test {
 namespace {
 
-std::string quoted_json(const std::string& text) { return '"' + text + '"'; }
+std::string quoted_json(const std::string& text) {
+  std::string quoted = "\"";
+  quoted += text;
+  return quoted += '"';
+}
 
 void append_bytes(std::string& bytes, const void* value, size_t size) {
   bytes.append(static_cast<const char*>(value), size);
@@ -109,7 +113,7 @@ std::string safetensors_bytes(const std::vector<StoredValues>& tensors, DType dt
   std::vector<std::string> members;
   std::vector<std::string> pairs;
   for (const auto& [key, value] : metadata) pairs.push_back(quoted_json(key) + ":" + quoted_json(value));
-  if (!pairs.empty()) members.push_back("\"__metadata__\":{" + joined(pairs) + "}");
+  if (!pairs.empty()) members.push_back(quoted_json("__metadata__") + ":{" + joined(pairs) + "}");
   std::string data;
   for (const StoredValues& tensor : tensors) {
     std::vector<std::string> sizes;
