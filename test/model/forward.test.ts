@@ -7,6 +7,7 @@ import type { PackedBatch, Structure } from '../../lib/types.js';
 import { randomBatch, sequenceOf } from '../support/batches.js';
 import { evenLevels, configOf, writeTinyCheckpoint, type TinyCheckpoint } from '../support/checkpoint.js';
 import { expectClose, worstElement } from '../support/compare.js';
+import { defaultModelDirectory } from '../support/default-model.js';
 import { expectRejection } from '../support/expect-code.js';
 import { Random } from '../support/random.js';
 import { range, ReferenceEncoder, type KeptParts } from '../support/reference-encoder.js';
@@ -154,6 +155,22 @@ describe('ElasticModel.forward() against float64', () => {
       });
       expect((await model.forward(batch, { output: 'pooled', level })).levels).toEqual(level);
     });
+  });
+});
+
+describe('ElasticModel.forward() of all-MiniLM-L6-v2', () => {
+  it('gives the published vector of "This is an example sentence", and the float64 one', async () => {
+    const directory = defaultModelDirectory();
+    const model = await ElasticModel.load(directory);
+    const reference = ReferenceEncoder.load(directory);
+    const inputIds = Int32Array.of(101, 2023, 2003, 2019, 2742, 6251, 102);
+    const batch = { inputIds, tokenTypeIds: new Int32Array(7), cuSeqlens: Int32Array.of(0, 7) };
+    const options = { output: 'pooled', pooling: 'mean', normalize: true } as const;
+    const { data } = await model.forward(batch, options);
+    expect([...data.slice(0, 3)].map((value) => value.toFixed(5))).toEqual(['0.06766', '0.06356', '0.04873']);
+    await expectReference(model, reference, batch, options);
+    await expectReference(model, reference, batch, { output: 'hidden' });
+    await model.close();
   });
 });
 

@@ -138,20 +138,29 @@ describe('ElasticModel.forward() with an AbortSignal', () => {
 
   it('stops a running call between two of its steps', async () => {
     const model = await load();
-    const whole = performance.now();
-    await model.forward(slow(model), { output: 'pooled' });
-    const wholeMs = performance.now() - whole;
-    const controller = new AbortController();
-    const { signal } = controller;
-    const begin = performance.now();
-    const call = model.forward(slow(model), { output: 'pooled', signal });
-    setTimeout(() => {
-      controller.abort();
-    }, wholeMs / 10);
-    const error = await expectRejection(call, 'ELASTICLM_CALL_ABORTED');
-    expect(error.cause).toBe(signal.reason);
-    expect(performance.now() - begin).toBeLessThan(0.9 * wholeMs);
-    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+    const timed = async (call: Promise<unknown>): Promise<number> => {
+      const begin = performance.now();
+      await call.catch(() => undefined);
+      return performance.now() - begin;
+    };
+    const wholeMs = await timed(model.forward(slow(model), { output: 'pooled' }));
+    // A timer can come late on a busy machine: the best of several tries tells.
+    let stoppedMs = Infinity;
+    for (let trial = 0; trial < 10 && stoppedMs >= 0.8 * wholeMs; ++trial) {
+      const controller = new AbortController();
+      const { signal } = controller;
+      const call = model.forward(slow(model), { output: 'pooled', signal });
+      setTimeout(() => {
+        controller.abort();
+      }, wholeMs / 10);
+      const elapsedMs = await timed(call);
+      if (!signal.aborted) continue; // it was faster than the timer
+      const error = await expectRejection(call, 'ELASTICLM_CALL_ABORTED');
+      expect(error.cause).toBe(signal.reason);
+      expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+      stoppedMs = elapsedMs;
+    }
+    expect(stoppedMs).toBeLessThan(0.8 * wholeMs);
     await model.close();
   });
 
