@@ -9,8 +9,8 @@
 namespace elasticlm {
 namespace {
 
-// A chunk of attention begins and ends within a head only at multiples of so many queries: one row of a 16 x
-// 16 transposed tile of K is shared by all of them, and fewer queries would transpose K for little work.
+// A chunk of attention begins and ends within a head only at multiples of so many queries: each part of a
+// head transposes its K again, which fewer queries would not be worth.
 constexpr int64_t kQueryGranularity = 32;
 
 EmbeddingTable table(const TensorView& tensor) { return {tensor.data, tensor.dtype}; }

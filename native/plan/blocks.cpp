@@ -11,16 +11,18 @@ namespace {
 
 // At 128 rows the hidden states, a head's q | k | v and an FFN panel of MiniLM stay within a 1 MB L2 cache,
 // and the weights' way from L3 is paid once per 128 rows: block by block was 3-6% faster than layer by layer
-// (cpu-kernels.md).
+// (2-core Zen 5, 2026-11-22).
 constexpr int64_t kBlockRows = 128;
 // With several threads, blocks shrink down to this before a block is split instead: half of kBlockRows still
 // reads each weight for 8 register tiles of rows.
 constexpr int64_t kMinBlockRows = 64;
 // A pass over the weights for so few rows is bound by reading them: 8 rows cost what 1 row costs. Such a
-// group shares a pass with other structures (measured to pay up to 4 rows per level, even at 8), and a
-// remainder of this size joins a full block.
+// group shares a pass with other structures (0.43-0.77 of separate passes up to 4 rows per level, even at 8;
+// 2-core Zen 5, 2026-11-22), and a remainder of this size joins a full block.
 constexpr int64_t kTinyRows = 8;
-// Two threads on one split block took 0.55 of one thread's time, not 0.5.
+// A block of 128 rows split between two threads took 1.14 times the processor time of one thread, 8 whole
+// blocks 1.04 times (MiniLM, AVX-512, 2-core Zen 4, 2026-11-23): splitting keeps 0.9 of what whole blocks
+// reach.
 constexpr double kSplitEfficiency = 0.9;
 
 struct Sequence {
