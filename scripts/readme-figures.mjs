@@ -35,7 +35,7 @@ function qualityFigures() {
   const path = 'docs/results/retrieval.json';
   const record = read(path);
   const rows = record.levels.map((r) => [
-    r.task,
+    r.collection,
     r.level,
     r.indexLevel,
     r['ndcg@10'].toFixed(3),

@@ -14,7 +14,7 @@ export function dataPath(...parts: string[]): string {
   const found = existsSync(root) ? `a folder with ${readdirSync(root).join(', ')}` : 'no such folder';
   throw new Error(
     `acceptance runs need ${parts.join('/')} in ${root}, found ${found}: ` +
-      'set ELASTICLM_DATA to the folder of the collections (docs/architecture.md, Tests)',
+      'set ELASTICLM_DATA to the folder of the collections (docs/results/README.md)',
   );
 }
 
