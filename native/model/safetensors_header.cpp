@@ -29,6 +29,10 @@ constexpr FormatDtype kFormatDtypes[] = {
     {"C64", 64},        {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},
 };
 
+// No framework has tensors of more dimensions (PyTorch and NumPy: 64). Without a bound, one shape of a
+// hostile header could take four times the header's own size in memory.
+constexpr size_t kMaxRank = 64;
+
 std::string tensor_in(const std::string& name, const std::string& path) {
   return "tensor " + quoted(name) + " of " + path;
 }
@@ -157,7 +161,11 @@ class HeaderReader {
       } else if (field == "shape") {
         once(has_shape, "shape");
         json_.enter_array();
-        while (json_.next_element()) entry.shape.push_back(json_.count());
+        while (json_.next_element()) {
+          if (entry.shape.size() == kMaxRank)
+            json_.refuse("at most " + std::to_string(kMaxRank) + " dimensions");
+          entry.shape.push_back(json_.count());
+        }
       } else if (field == "data_offsets") {
         once(has_offsets, "data_offsets");
         read_offsets(entry);

@@ -31,6 +31,12 @@ std::string f32_pair(const std::string& offsets_a, const std::string& offsets_b)
   return "{\"a\":" + entry("F32", "[2]", offsets_a) + ",\"b\":" + entry("F32", "[2]", offsets_b) + "}";
 }
 
+std::string ones(int count) {
+  std::string text = "1";
+  for (int i = 1; i < count; ++i) text += ",1";
+  return text;
+}
+
 SafetensorsHeader parse(const std::string& header, uint64_t data_bytes) {
   return parse_safetensors_header(header.data(), header.size(), data_bytes, "file");
 }
@@ -76,6 +82,8 @@ TEST_CASE("a header that breaks the grammar is refused with its position") {
       {"two to the 63", "{\"a\":" + entry("F32", "[9223372036854775808]", "[0,8]") + "}", 8,
        "a whole number"},
       {"size as a string", "{\"a\":" + entry("F32", "[\"2\"]", "[0,8]") + "}", 8, "a whole number"},
+      {"65 dimensions", "{\"a\":" + entry("F32", "[" + ones(65) + "]", "[0,4]") + "}", 4,
+       "at most 64 dimensions"},
       {"one offset", "{\"a\":" + entry("F32", "[2]", "[0]") + "}", 8, "two offsets"},
       {"three offsets", "{\"a\":" + entry("F32", "[2]", "[0,8,8]") + "}", 8, "two offsets"},
       {"no dtype", R"({"a":{"shape":[2],"data_offsets":[0,8]}})", 8, "received no dtype"},
@@ -145,6 +153,10 @@ TEST_CASE("an entry that disagrees with the file is refused by name") {
 TEST_CASE("everything the format allows is read") {
   CHECK(parse("{}", 0).entries.empty(), "an empty header");
   CHECK(parse("{}   ", 0).entries.empty(), "padding");
+  CHECK(
+      parse("{\"a\":" + entry("F32", "[" + ones(64) + "]", "[0,4]") + "}", 4).entries.at("a").shape.size() ==
+          64,
+      "64 dimensions");
 
   const SafetensorsHeader spaced =
       parse("{ \"b\" :\t{\"data_offsets\":[ 4 , 4 ],\r\n\"shape\":[0,7],\"dtype\":\"I64\"} , \"a\":" +
