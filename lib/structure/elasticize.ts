@@ -28,6 +28,12 @@ export interface ElasticizeOptions extends Pick<LoadOptions, 'threads'> {
   texts: Iterable<string> | AsyncIterable<string>;
   /** preserving levels; default 1, 0.5, 0.25, 0.1. Level 1 is always there. */
   levels?: readonly number[];
+  /**
+   * Divide the importance of each layer's heads, and of its neurons, by its L2 norm before the ranking over the whole model
+   * (as the paper does with gradients); default false, which keeps more quality with this importance: see
+   * docs/design/0003-label-free-ranking-without-layer-norm.md
+   */
+  normalizeLayers?: boolean;
   /** how many of the texts to use; default 1024 */
   maxExamples?: number;
   /** picks them; default 1. The same texts, seed and numbers give the same checkpoint. */
@@ -58,8 +64,7 @@ const defaultSeed = 1;
 
 /**
  * Ranks the heads and neurons of a checkpoint on calibration text (label-free: mean activation norm times norm of the
- * outgoing weights, normalised per layer, ranked over the whole model) and writes it with each layer's heads and neurons in
- * falling importance, so that every level is a prefix of every layer. The output is an ordinary checkpoint too: at level 1
+ * outgoing weights, ranked over the whole model) and writes it with each layer's heads and neurons in falling importance, so that every level is a prefix of every layer. The output is an ordinary checkpoint too: at level 1
  * its outputs are those of the input up to rounding, for sums run in another order.
  * @throws ELASTICLM_ARGUMENT_INVALID, ELASTICLM_FILE_UNWRITABLE, ELASTICLM_STRUCTURE_INVALID, ELASTICLM_CALL_ABORTED and
  * what ElasticModel.load throws
@@ -85,14 +90,16 @@ export async function elasticize(options: ElasticizeOptions): Promise<Elasticize
     const { config } = model;
     const source = { config, files: model.checkpoint.files };
     const importance = activationImportance(sums, await outgoingNorms(source));
-    const ranking = rankStructures(normalizePerLayer(importance, config.numLayers), config.numLayers, levels);
+    const normalizeLayers = options.normalizeLayers ?? false;
+    const comparable = normalizeLayers ? normalizePerLayer(importance, config.numLayers) : importance;
+    const ranking = rankStructures(comparable, config.numLayers, levels);
     await folder.copyCompanions(model.directory);
     await writePermutedCheckpoint(source, ranking.permutation, join(folder.path, 'model.safetensors'));
     const pooling = options.pooling ?? model.checkpoint.pooling;
     const normalize = options.normalize ?? model.checkpoint.normalize;
     await writeElasticFile(folder, model, {
       levels: ranking.levels,
-      importance: { method: 'activation-norm', examples: texts.length, seed: sample.seed },
+      importance: { method: methodName(normalizeLayers), examples: texts.length, seed: sample.seed },
       permutation: permutationOf(model, ranking),
       maxLength,
       ...(pooling === undefined ? {} : { pooling }),
@@ -107,6 +114,10 @@ export async function elasticize(options: ElasticizeOptions): Promise<Elasticize
   } finally {
     await folder.abandon();
   }
+}
+
+function methodName(normalizeLayers: boolean): string {
+  return normalizeLayers ? 'activation-norm-per-layer' : 'activation-norm';
 }
 
 /** Old places as they were before any elasticising: the input may be the output of another one. */

@@ -14,7 +14,8 @@ export interface Importance {
 
 /**
  * Label-free importance: the mean activation norm over calibration tokens times the norm of the weights that carry it on.
- * It bounds how far the layer's output moves, in the mean, when the head or neuron goes.
+ * It bounds how far the layer's output moves, in the mean, when the head or neuron goes. The output is added to a stream
+ * that a LayerNorm has just put on one scale, so these numbers compare over layers as they are.
  * @param sums sums over tokens of the norms of head contexts and of absolute neuron activations
  * @param norms norms of the columns of the attention output and FFN-down projections
  */
@@ -47,14 +48,6 @@ function normalizeRows(values: Float64Array, numLayers: number): Float64Array {
   for (let layer = 0; layer < numLayers; ++layer) {
     const row = values.subarray(layer * width, (layer + 1) * width);
     const norm = Math.hypot(...row);
-    if (!Number.isFinite(norm)) {
-      throw ElasticError.of('ELASTICLM_STRUCTURE_INVALID', {
-        expected: 'finite importance',
-        subject: `layer ${layer}`,
-        received: 'NaN or infinity',
-        remedy: 'The weights or the activations of this checkpoint overflow; it cannot be ranked',
-      });
-    }
     if (norm > 0)
       normalized.set(
         row.map((value) => value / norm),
@@ -62,4 +55,18 @@ function normalizeRows(values: Float64Array, numLayers: number): Float64Array {
       );
   }
   return normalized;
+}
+
+/** @throws ELASTICLM_STRUCTURE_INVALID naming the layer: an order over NaN would be none */
+export function checkFinite(importance: Importance, numLayers: number): void {
+  for (const values of [importance.heads, importance.neurons]) {
+    const idx = values.findIndex((value) => !Number.isFinite(value));
+    if (idx < 0) continue;
+    throw ElasticError.of('ELASTICLM_STRUCTURE_INVALID', {
+      expected: 'finite importance',
+      subject: `layer ${Math.floor(idx / (values.length / numLayers))}`,
+      received: String(values[idx]),
+      remedy: 'The weights or the activations of this checkpoint overflow; it cannot be ranked',
+    });
+  }
 }

@@ -1,6 +1,6 @@
 /** From importance to nested SubLMs: one global order of heads, one of neurons, and prefixes of both. */
 import { describeValue, ElasticError } from '../errors.js';
-import type { Importance } from './importance.js';
+import { checkFinite, type Importance } from './importance.js';
 
 /** What a SubLM keeps: the first so many heads and neurons of each layer, in permuted order. */
 export interface RankedLevel {
@@ -23,14 +23,16 @@ export interface Ranking {
  * Ranks heads and neurons separately over the whole model: importance falling, ties by (layer, position). Level p keeps
  * the first round(p L H) heads and round(p L F) neurons, so that smaller levels lie within larger ones by construction,
  * and so that what a layer keeps is the beginning of its own permuted order.
- * @param importance comparable over layers: see normalizePerLayer
+ * @param importance finite, and comparable over layers: see activationImportance and normalizePerLayer
  * @param levels see checkLevels
+ * @throws ELASTICLM_STRUCTURE_INVALID for importance that is not finite
  */
 export function rankStructures(
   importance: Importance,
   numLayers: number,
   levels: readonly number[],
 ): Ranking {
+  checkFinite(importance, numLayers);
   const heads = rankGlobally(importance.heads, numLayers);
   const neurons = rankGlobally(importance.neurons, numLayers);
   return {

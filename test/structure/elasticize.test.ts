@@ -111,6 +111,13 @@ describe('elasticize()', () => {
     expect(neurons.map((order) => order.length)).toEqual([70, 70, 70]);
   });
 
+  it('records when importance was normalised per layer', async () => {
+    writeTinyCheckpoint(model, shape);
+    await elasticize({ model, output, texts, normalizeLayers: true });
+    const file = JSON.parse(await readFile(join(output, 'elastic.json'), 'utf8')) as Record<string, unknown>;
+    expect(file).toMatchObject({ importance: { method: 'activation-norm-per-layer' } });
+  });
+
   it('elasticises its own output: nothing moves any more, and places still count from the first checkpoint', async () => {
     writeTinyCheckpoint(model, shape);
     await elasticize({ model, output, texts, levels: [0.5] });

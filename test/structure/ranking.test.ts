@@ -65,6 +65,15 @@ describe('rankStructures()', () => {
   });
 });
 
+describe('rankStructures() of importance that is not finite', () => {
+  it('names the layer', () => {
+    for (const wrong of [NaN, Infinity]) {
+      const importance = { heads: Float64Array.from([1, 1]), neurons: Float64Array.from([1, wrong]) };
+      expectCode(() => rankStructures(importance, 2, [0.5]), 'ELASTICLM_STRUCTURE_INVALID', /layer 1/);
+    }
+  });
+});
+
 /** Nothing that is left out is more important than anything that is kept, over the whole model. */
 function expectBest(values: Float64Array, permutation: number[][], counts: number[]): void {
   const width = values.length / permutation.length;
@@ -99,10 +108,5 @@ describe('normalizePerLayer()', () => {
     );
     expect(normalized.heads).toEqual(Float64Array.from([0.6, 0.8, 0, 0]));
     expect(normalized.neurons).toEqual(Float64Array.from([1, 1]));
-  });
-
-  it('refuses importance that is not finite', () => {
-    const importance = { heads: Float64Array.from([1, 1]), neurons: Float64Array.from([1, NaN]) };
-    expectCode(() => normalizePerLayer(importance, 2), 'ELASTICLM_STRUCTURE_INVALID', /layer 1/);
   });
 });
