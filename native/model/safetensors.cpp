@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "core/status.h"
-#include "model/mapped_file.h"
+#include "core/mapped_file.h"
 #include "model/printable.h"
 
 namespace elasticlm {

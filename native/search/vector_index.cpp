@@ -1,17 +1,12 @@
 #include "search/vector_index.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 
 #include "core/aligned_buffer.h"
+#include "core/mapped_file.h"
 #include "core/status.h"
 
 namespace elasticlm {
@@ -35,64 +30,12 @@ struct Header {
 };
 static_assert(sizeof(Header) == kHeaderBytes);
 
-// A read-only mapping of a whole file. The file must not be shortened while it is mapped: save() replaces,
-// never rewrites.
-class Mapping {
- public:
-  explicit Mapping(const std::string& path) {
-    // Without O_NONBLOCK, opening a pipe would wait for its writer.
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-      const int cause = errno;
-      const bool absent = cause == ENOENT || cause == ENOTDIR;
-      fail(absent ? ErrorCode::kFileNotFound : ErrorCode::kFileUnreadable,
-           {"a readable index file", path, std::strerror(cause), ""});
-    }
-    map(fd, path);
-  }
-  ~Mapping() {
-    if (data_ != nullptr) ::munmap(data_, size_);
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-
-  const uint8_t* data() const { return static_cast<const uint8_t*>(data_); }
-  uint64_t size() const { return size_; }
-
- private:
-  void map(int fd, const std::string& path) {
-    struct stat facts {};
-    int cause = ::fstat(fd, &facts) != 0 ? errno : 0;
-    if (cause == 0 && !S_ISREG(facts.st_mode)) {
-      ::close(fd);
-      fail(ErrorCode::kFileUnreadable, {"a regular file", path, "something else, such as a folder", ""});
-    }
-    // mmap refuses an empty file; it is left unmapped and fails the header check with a better message.
-    if (cause == 0 && facts.st_size > 0) {
-      void* data = ::mmap(nullptr, static_cast<size_t>(facts.st_size), PROT_READ, MAP_SHARED, fd, 0);
-      if (data == MAP_FAILED) {
-        cause = errno;
-      } else {
-        data_ = data;
-        size_ = static_cast<size_t>(facts.st_size);
-      }
-    }
-    ::close(fd);
-    if (cause != 0) {
-      fail(ErrorCode::kFileUnreadable, {"a file that can be mapped", path, std::strerror(cause), ""});
-    }
-  }
-
-  void* data_ = nullptr;
-  size_t size_ = 0;
-};
-
 [[noreturn]] void fail_header(const std::string& path, const std::string& expected,
                               const std::string& received) {
   fail(ErrorCode::kIndexInvalid, {expected, path, received, "Write the index again with VectorIndex.save()"});
 }
 
-Header checked_header(const Mapping& mapping, const std::string& path) {
+Header checked_header(const MappedFile& mapping, const std::string& path) {
   if (mapping.size() < kHeaderBytes) {
     fail_header(path, "a header of 64 bytes", "a file of " + std::to_string(mapping.size()) + " bytes");
   }
@@ -129,7 +72,7 @@ Header checked_header(const Mapping& mapping, const std::string& path) {
 }  // namespace
 
 struct VectorIndex::State {
-  std::unique_ptr<Mapping> mapping;  // null when the vectors were copied
+  MappedFile mapping;  // empty when the vectors were copied
   AlignedBuffer copied;
   const float* vectors = nullptr;  // [count, dims]
   int64_t count = 0;
@@ -137,10 +80,10 @@ struct VectorIndex::State {
 };
 
 VectorIndex::VectorIndex(const std::string& path) : state_(std::make_unique<State>()) {
-  state_->mapping = std::make_unique<Mapping>(path);
-  const Header header = checked_header(*state_->mapping, path);
+  state_->mapping = MappedFile(path);
+  const Header header = checked_header(state_->mapping, path);
   // Offset 64 of a page-aligned mapping: aligned to a cache line, as kernels like it.
-  state_->vectors = reinterpret_cast<const float*>(state_->mapping->data() + kHeaderBytes);
+  state_->vectors = reinterpret_cast<const float*>(state_->mapping.data() + kHeaderBytes);
   state_->count = static_cast<int64_t>(header.count);
   state_->dims = header.dims;
 }

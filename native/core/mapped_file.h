@@ -1,5 +1,5 @@
-// A whole file mapped read-only. The only code of the model that talks to the operating system's virtual
-// memory.
+// A whole file mapped read-only: checkpoints and vector indexes. The only code that talks to the operating
+// system's virtual memory.
 #pragma once
 
 #include <cstddef>
