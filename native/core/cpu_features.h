@@ -5,8 +5,8 @@
 
 namespace elasticlm {
 
-// In rising order of preference. kGeneric is portable C++ that the compiler vectorises for the baseline target (SSE2 or
-// NEON); kRef is the scalar truth for tests.
+// In rising order of preference. kGeneric is portable C++ that the compiler vectorises for the baseline
+// target (SSE2 or NEON); kRef is the scalar truth for tests.
 enum class Isa { kRef, kGeneric, kAvx2, kAvx512 };
 
 const char* isa_name(Isa isa);  // "ref", "generic", "avx2", "avx512"

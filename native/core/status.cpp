@@ -43,7 +43,8 @@ const char* error_code_name(ErrorCode code) {
 }
 
 void fail(ErrorCode code, const ErrorFacts& facts) {
-  std::string message = "expected " + facts.expected + " for " + facts.subject + ", received " + facts.received;
+  std::string message =
+      "expected " + facts.expected + " for " + facts.subject + ", received " + facts.received;
   if (!facts.remedy.empty()) message += ". " + facts.remedy;
   throw Error(code, message);
 }

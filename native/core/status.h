@@ -1,5 +1,5 @@
-// The error codes of native code and the exception that carries them. The binding turns each into an ElasticError with
-// the same name; no code is ever recovered from a message's text.
+// The error codes of native code and the exception that carries them. The binding turns each into an
+// ElasticError with the same name; no code is ever recovered from a message's text.
 #pragma once
 
 #include <stdexcept>
@@ -39,7 +39,8 @@ class Error : public std::runtime_error {
   ErrorCode code_;
 };
 
-// What was expected, for what, what was received, and the remedy: the wording of every message a user can see.
+// What was expected, for what, what was received, and the remedy: the wording of every message a user can
+// see.
 struct ErrorFacts {
   std::string expected;
   std::string subject;

@@ -10,7 +10,8 @@
 namespace elasticlm {
 
 struct TensorView {
-  const std::byte* data = nullptr;  // [product of shape] elements of dtype; aligned to the element's size or not at all
+  const std::byte* data =
+      nullptr;  // [product of shape] elements of dtype; aligned to the element's size or not at all
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;
 };

@@ -1,5 +1,6 @@
-// activation_norm_accumulate: sums[g] += Σ_rows ‖x[row, g * group_size : (g + 1) * group_size]‖₂ in f64, for calibration
-// (label-free importance: a head's context with group_size = head_dim, a neuron's output with group_size = 1).
+// activation_norm_accumulate: sums[g] += Σ_rows ‖x[row, g * group_size : (g + 1) * group_size]‖₂ in f64, for
+// calibration (label-free importance: a head's context with group_size = head_dim, a neuron's output with
+// group_size = 1).
 #pragma once
 
 #include <cstdint>

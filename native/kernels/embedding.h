@@ -1,5 +1,6 @@
-// embedding_forward: y = LayerNorm(word[input_ids] + position[position_ids] + token_type[token_type_ids]) for each row.
-// Tables stay in the checkpoint's own dtype and are widened on reading. Ids have been checked by the caller.
+// embedding_forward: y = LayerNorm(word[input_ids] + position[position_ids] + token_type[token_type_ids]) for
+// each row. Tables stay in the checkpoint's own dtype and are widened on reading. Ids have been checked by
+// the caller.
 #pragma once
 
 #include <cstddef>
@@ -15,9 +16,9 @@ struct EmbeddingTable {
 };
 
 struct EmbeddingArgs {
-  EmbeddingTable word;        // [V, E]
-  EmbeddingTable position;    // [max_position_embeddings, E]
-  EmbeddingTable token_type;  // [type_vocab_size, E]
+  EmbeddingTable word;                      // [V, E]
+  EmbeddingTable position;                  // [max_position_embeddings, E]
+  EmbeddingTable token_type;                // [type_vocab_size, E]
   const int32_t* input_ids = nullptr;       // [num_rows]
   const int32_t* position_ids = nullptr;    // [num_rows]
   const int32_t* token_type_ids = nullptr;  // [num_rows]

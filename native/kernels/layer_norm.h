@@ -1,5 +1,5 @@
-// layer_norm_forward: y = (x - mean) / sqrt(variance + eps) * gamma + beta for each row; variance is the biased one,
-// computed from the centred row. In place allowed (y == x, ldy == ldx).
+// layer_norm_forward: y = (x - mean) / sqrt(variance + eps) * gamma + beta for each row; variance is the
+// biased one, computed from the centred row. In place allowed (y == x, ldy == ldx).
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// pooling_forward: one vector per sequence from its hidden states: the first token's row (cls) or the mean of all rows,
-// then, if asked, division by the Euclidean norm (a zero vector stays zero).
+// pooling_forward: one vector per sequence from its hidden states: the first token's row (cls) or the mean of
+// all rows, then, if asked, division by the Euclidean norm (a zero vector stays zero).
 #pragma once
 
 #include <cstdint>

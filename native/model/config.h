@@ -20,8 +20,8 @@ struct EncoderConfig {
   int64_t qkv_head_columns() const { return (3 * head_dim() + 15) / 16 * 16; }
 };
 
-// Throws kConfigInvalid when a size is not positive, too large for 31-bit counts, or num_heads does not divide hidden_size
-// into heads that are a multiple of 8 wide.
+// Throws kConfigInvalid when a size is not positive, too large for 31-bit counts, or num_heads does not
+// divide hidden_size into heads that are a multiple of 8 wide.
 void validate(const EncoderConfig& config);
 
 }  // namespace elasticlm

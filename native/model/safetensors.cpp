@@ -3,8 +3,8 @@
 #include <new>
 #include <utility>
 
-#include "core/status.h"
 #include "core/mapped_file.h"
+#include "core/status.h"
 #include "model/printable.h"
 
 namespace elasticlm {

@@ -1,5 +1,5 @@
-// Reads one or more safetensors files through memory maps. Every byte of a header is treated as hostile: nothing is
-// trusted before it has been checked against the file's size.
+// Reads one or more safetensors files through memory maps. Every byte of a header is treated as hostile:
+// nothing is trusted before it has been checked against the file's size.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,8 @@ namespace elasticlm {
 
 class SafetensorsFile {
  public:
-  // A tensor as the header lists it, dtype not yet judged: checkpoints may hold integer tensors that nobody reads.
+  // A tensor as the header lists it, dtype not yet judged: checkpoints may hold integer tensors that nobody
+  // reads.
   struct Entry {
     std::string dtype;  // "F32", "I64", …
     std::vector<int64_t> shape;
@@ -39,13 +40,14 @@ class SafetensorsFile {
   std::unique_ptr<Map> map_;
 };
 
-// Checks a header (the bytes after the 8-byte length) against the size of the data section that follows it; the part that
-// the fuzzer drives. Throws kCheckpointInvalid naming `path`.
+// Checks a header (the bytes after the 8-byte length) against the size of the data section that follows it;
+// the part that the fuzzer drives. Throws kCheckpointInvalid naming `path`.
 struct SafetensorsHeader {
   std::map<std::string, SafetensorsFile::Entry> entries;
   std::map<std::string, std::string> metadata;
 };
-SafetensorsHeader parse_safetensors_header(const char* text, size_t size, uint64_t data_bytes, const std::string& path);
+SafetensorsHeader parse_safetensors_header(const char* text, size_t size, uint64_t data_bytes,
+                                           const std::string& path);
 
 // Bits of one element of a dtype of the format ("F4" has 4); 0 for a name the format does not know.
 uint64_t safetensors_dtype_bits(std::string_view dtype);
@@ -59,9 +61,10 @@ class Checkpoint {
   // Throws what SafetensorsFile throws, and kCheckpointInvalid for no file or a tensor that two files hold.
   explicit Checkpoint(const std::vector<std::string>& paths);
 
-  // The tensor `name`, with or without a leading "bert."; LayerNorm.weight and .bias may also be called gamma and beta.
-  // Throws kCheckpointInvalid (more than one of these names), kTensorMissing, kTensorShapeMismatch (another shape than
-  // `shape`), kDtypeUnsupported (not F32, F16 or BF16). The view lives as long as the checkpoint.
+  // The tensor `name`, with or without a leading "bert."; LayerNorm.weight and .bias may also be called gamma
+  // and beta. Throws kCheckpointInvalid (more than one of these names), kTensorMissing, kTensorShapeMismatch
+  // (another shape than `shape`), kDtypeUnsupported (not F32, F16 or BF16). The view lives as long as the
+  // checkpoint.
   TensorView tensor(const std::string& name, const std::vector<int64_t>& shape) const;
   bool has(const std::string& name) const;
   // As the header lists it. Throws kCheckpointInvalid, kTensorMissing.

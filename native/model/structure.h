@@ -1,4 +1,5 @@
-// Which heads and neurons a SubLM keeps. A nested SubLM is a prefix of every layer; an arbitrary one lists what it keeps.
+// Which heads and neurons a SubLM keeps. A nested SubLM is a prefix of every layer; an arbitrary one lists
+// what it keeps.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,8 @@ struct Structure {
   bool operator==(const Structure&) const = default;
 };
 
-// Throws kStructureInvalid: wrong number of layers, counts out of bounds, lists not strictly rising or not agreeing with
-// their counts (the last neuron block may be short).
+// Throws kStructureInvalid: wrong number of layers, counts out of bounds, lists not strictly rising or not
+// agreeing with their counts (the last neuron block may be short).
 void validate(const Structure& structure, const EncoderConfig& config);
 
 }  // namespace elasticlm

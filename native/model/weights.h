@@ -18,7 +18,8 @@ struct LayerNormWeights {
 };
 
 struct LayerWeights {
-  PackedMatrix qkv_proj;       // per head q | k | v: [H * qkv_head_columns, E]; head h begins at block h * qkv_head_columns / 16
+  PackedMatrix qkv_proj;       // per head q | k | v: [H * qkv_head_columns, E]; head h begins at block h *
+                               // qkv_head_columns / 16
   PackedMatrix attn_out_proj;  // [E, H * D]
   LayerNormWeights attn_layer_norm;
   PackedMatrix ffn_up;    // [F, E]
@@ -33,19 +34,22 @@ struct ModelWeights {
   TensorView position_embeddings;                // [max_position_embeddings, E]
   TensorView token_type_embeddings;              // [type_vocab_size, E]
   LayerNormWeights embedding_layer_norm;
-  std::vector<LayerWeights> layers;         // [L]
-  std::optional<PackedMatrix> pooler;       // [E, E], when the checkpoint has pooler.dense
-  std::optional<PackedMatrix> classifier;   // [num_labels, E], when the checkpoint has classifier
-  int64_t num_labels = 0;                   // 0 without a classifier
-  int64_t packed_bytes() const;             // memory of the packed copy
+  std::vector<LayerWeights> layers;        // [L]
+  std::optional<PackedMatrix> pooler;      // [E, E], when the checkpoint has pooler.dense
+  std::optional<PackedMatrix> classifier;  // [num_labels, E], when the checkpoint has classifier
+  int64_t num_labels = 0;                  // 0 without a classifier
+  int64_t packed_bytes() const;            // memory of the packed copy
 };
 
 // Packs the weights of `paths`. Shapes are checked against `config`. Throws what Checkpoint throws.
-std::shared_ptr<const ModelWeights> load_weights(const EncoderConfig& config, const std::vector<std::string>& paths);
+std::shared_ptr<const ModelWeights> load_weights(const EncoderConfig& config,
+                                                 const std::vector<std::string>& paths);
 
-// Seeded random weights of the same shape distribution as a trained encoder, for tests and benchmarks without a checkpoint:
-// linear weights and embeddings normal with deviation 0.02 (scaled so that activations stay of order 1), LayerNorm gamma
-// near 1. Always has a pooler and a classifier of `num_labels` labels if num_labels > 0.
-std::shared_ptr<const ModelWeights> random_weights(const EncoderConfig& config, int64_t num_labels, uint64_t seed);
+// Seeded random weights of the same shape distribution as a trained encoder, for tests and benchmarks without
+// a checkpoint: linear weights and embeddings normal with deviation 0.02 (scaled so that activations stay of
+// order 1), LayerNorm gamma near 1. Always has a pooler and a classifier of `num_labels` labels if num_labels
+// > 0.
+std::shared_ptr<const ModelWeights> random_weights(const EncoderConfig& config, int64_t num_labels,
+                                                   uint64_t seed);
 
 }  // namespace elasticlm

@@ -1,8 +1,10 @@
-// Exact nearest neighbours by dot product over stored vectors: a memory-mapped index file, or vectors in memory.
+// Exact nearest neighbours by dot product over stored vectors: a memory-mapped index file, or vectors in
+// memory.
 //
-// File: 64-byte header (little-endian: magic "ELMVIDX1", u32 dims, u32 zero, u64 count, u64 ids_offset, u64 ids_bytes, zeros),
-// then [count, dims] f32 at offset 64, then at ids_offset the document ids as one UTF-8 JSON array of `count` strings. The
-// TypeScript side writes the file and reads the ids; native code maps the vectors.
+// File: 64-byte header (little-endian: magic "ELMVIDX1", u32 dims, u32 zero, u64 count, u64 ids_offset, u64
+// ids_bytes, zeros), then [count, dims] f32 at offset 64, then at ids_offset the document ids as one UTF-8
+// JSON array of `count` strings. The TypeScript side writes the file and reads the ids; native code maps the
+// vectors.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +19,8 @@ namespace elasticlm {
 
 class VectorIndex {
  public:
-  // Maps `path`; every header field is checked against the file's size. Throws kFileNotFound, kFileUnreadable, kIndexInvalid.
+  // Maps `path`; every header field is checked against the file's size. Throws kFileNotFound,
+  // kFileUnreadable, kIndexInvalid.
   explicit VectorIndex(const std::string& path);
   // Copies [count, dims] vectors.
   VectorIndex(std::span<const float> vectors, int64_t dims);
@@ -41,6 +44,7 @@ struct SearchArgs {
 };
 
 // From inside a job of `pool`. The result does not depend on the number of threads.
-void search(const VectorIndex& index, const SearchArgs& args, const KernelTable& kernels, ThreadPool& pool, int worker_idx);
+void search(const VectorIndex& index, const SearchArgs& args, const KernelTable& kernels, ThreadPool& pool,
+            int worker_idx);
 
 }  // namespace elasticlm

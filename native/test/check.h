@@ -35,16 +35,17 @@ inline void check(bool condition, const std::string& message, const char* file, 
   if (!condition) throw Failure{std::string(file) + ":" + std::to_string(line) + ": " + message};
 }
 
-// Runs every case whose name contains argv[1] (all without one); prints "N passed, N failed" and returns the exit code.
+// Runs every case whose name contains argv[1] (all without one); prints "N passed, N failed" and returns the
+// exit code.
 int run_cases(int argc, char** argv);
 
 }  // namespace elasticlm::test
 
 #define ELASTICLM_CONCAT2(a, b) a##b
 #define ELASTICLM_CONCAT(a, b) ELASTICLM_CONCAT2(a, b)
-#define TEST_CASE(name)                                                                                         \
-  static void ELASTICLM_CONCAT(test_case_, __LINE__)();                                                         \
-  static const elasticlm::test::Register ELASTICLM_CONCAT(register_, __LINE__)(name,                            \
-                                                                               ELASTICLM_CONCAT(test_case_, __LINE__)); \
+#define TEST_CASE(name)                                                         \
+  static void ELASTICLM_CONCAT(test_case_, __LINE__)();                         \
+  static const elasticlm::test::Register ELASTICLM_CONCAT(register_, __LINE__)( \
+      name, ELASTICLM_CONCAT(test_case_, __LINE__));                            \
   static void ELASTICLM_CONCAT(test_case_, __LINE__)()
 #define CHECK(condition, message) elasticlm::test::check((condition), (message), __FILE__, __LINE__)
