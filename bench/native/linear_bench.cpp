@@ -80,7 +80,7 @@ float peak_loop_generic() {
 volatile float sink;
 
 // Best of several, so that a moment without the processor does not lower it.
-double measure_peak_gflops(Isa isa) {
+double measure_peak_gflops([[maybe_unused]] Isa isa) {
   double chains = kPeakChains * 4;
   float (*loop)() = peak_loop_generic;
 #if defined(__x86_64__)
