@@ -189,7 +189,12 @@ describe('results', () => {
 
   it('rank: falling scores with the line of each document', async () => {
     const input = `${documents[0]!}\n\n${documents[1]!}\n${documents[2]!}\n`;
-    interface Ranked { index: number; line: number; score: number; document: string }
+    interface Ranked {
+      index: number;
+      line: number;
+      score: number;
+      document: string;
+    }
     const results = await runCliForJson<Ranked>(['rank', ranker, 'fox', '--top-k', '2'], { input });
     expect(results).toHaveLength(2);
     expect(results[0]!.score).toBeGreaterThanOrEqual(results[1]!.score);
@@ -205,7 +210,12 @@ describe('results', () => {
     mkdirSync(folder);
     writeFileSync(path.join(folder, 'a.md'), '# Fox\n\nthe quick brown fox\n\n# Dog\n\na lazy dog\n');
     const query = ['--query', 'quick fox', '--query', 'lazy dog', '--index', index];
-    interface Answer { query: string; level: number; indexLevel?: number; hits: { id: string }[] }
+    interface Answer {
+      query: string;
+      level: number;
+      indexLevel?: number;
+      hits: { id: string }[];
+    }
     const built = await runCliForJson<Answer>(['search', encoder, folder, ...query]);
     expect(built.map(({ query: text, level }) => [text, level])).toEqual([
       ['quick fox', 1],
