@@ -1,3 +1,5 @@
+import { KeyTable } from './key-table.js';
+import type { Steps } from './steps.js';
 import { NO_NODE, NO_VALUE, ROOT, Trie } from './trie.js';
 import { charFlag, codePointFlags } from './unicode.js';
 
@@ -22,25 +24,40 @@ export const NO_TOKEN = -1;
 /** Up to this many different first units, one native search for each beats testing every unit. */
 const MAX_SEARCHES = 2;
 
+const TOKENS_PER_STEP = 256;
+
+/** An added token with the text to look for. */
+export interface SoughtToken {
+  token: AddedToken;
+  pattern: string;
+}
+
 /** Finds added tokens: leftmost first, the longest where several begin, as Hugging Face's matcher does. */
 export class AddedTokenMatcher {
-  private readonly trie: Trie;
   private readonly firstUnits: string[];
   /** [65536] 1 for a unit that some pattern begins with */
   private readonly isFirstUnit = new Uint8Array(0x10000);
   /** whether a lone surrogate, which counts as U+FFFD, can be part of a token */
   private readonly matchesReplacement: boolean;
 
-  /** @param tokens those to look for, with the text to look for in `pattern`; the first of equal patterns wins */
-  constructor(private readonly tokens: readonly { token: AddedToken; pattern: string }[]) {
-    const patterns = new Map<string, number>();
-    tokens.forEach(({ pattern }, index) => {
-      if (!patterns.has(pattern)) patterns.set(pattern, index);
-    });
-    this.trie = new Trie(patterns);
+  private constructor(
+    private readonly tokens: readonly SoughtToken[],
+    /** index in `tokens` by pattern */
+    private readonly trie: Trie,
+  ) {
     this.firstUnits = [...new Set(tokens.map(({ pattern }) => pattern.charAt(0)))];
     for (const unit of this.firstUnits) this.isFirstUnit[unit.charCodeAt(0)] = 1;
     this.matchesReplacement = tokens.some(({ pattern }) => pattern.includes('\ufffd'));
+  }
+
+  /** @param tokens those to look for; the first of equal patterns wins */
+  static *build(tokens: readonly SoughtToken[]): Steps<AddedTokenMatcher> {
+    const patterns = new KeyTable();
+    for (let index = tokens.length - 1; index >= 0; index--) {
+      if (index % TOKENS_PER_STEP === 0) yield;
+      patterns.add(tokens[index]!.pattern, index);
+    }
+    return new AddedTokenMatcher(tokens, yield* Trie.build(patterns));
   }
 
   get isEmpty(): boolean {

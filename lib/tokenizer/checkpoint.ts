@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { ElasticError } from '../errors.js';
 import { specialRoles } from './definition.js';
 import type { SpecialRole, TokenizerDefinition } from './definition.js';
+import { checkUtf8, parseJson } from './json.js';
 import { JsonReader } from './reader.js';
+import { runInSlices } from './steps.js';
 import { readRole, readTokenizerJson } from './tokenizer-json.js';
 import { readVocabTxt } from './vocab-txt.js';
 
@@ -12,18 +14,18 @@ export async function readCheckpoint(
   directory: string,
 ): Promise<{ definition: TokenizerDefinition; subject: string }> {
   const [tokenizer, tokenizerConfig, specialTokensMap] = await Promise.all([
-    readJson(directory, 'tokenizer.json'),
+    readJson(directory, 'tokenizer.json', ['model', 'vocab']),
     readJson(directory, 'tokenizer_config.json'),
     readJson(directory, 'special_tokens_map.json'),
   ]);
   let definition: TokenizerDefinition;
   let subject: string;
   if (tokenizer !== undefined) {
-    definition = readTokenizerJson(tokenizer);
+    definition = await runInSlices(readTokenizerJson(tokenizer));
     ({ subject } = tokenizer);
   } else {
     subject = join(directory, 'vocab.txt');
-    const vocab = await readText(subject);
+    const vocab = await readUtf8(subject);
     if (vocab === undefined) {
       throw ElasticError.of('ELASTICLM_FILE_NOT_FOUND', {
         expected: 'tokenizer.json or vocab.txt',
@@ -31,14 +33,14 @@ export async function readCheckpoint(
         received: 'neither',
       });
     }
-    const addedTokens = await readJson(directory, 'added_tokens.json');
+    const addedTokens = await readJson(directory, 'added_tokens.json', []);
     const absent = JsonReader.of(undefined, directory);
     const files = {
       tokenizerConfig: tokenizerConfig ?? absent,
       specialTokensMap: specialTokensMap ?? absent,
       addedTokens: addedTokens ?? absent,
     };
-    definition = readVocabTxt(splitLines(vocab), files, subject);
+    definition = await runInSlices(readVocabTxt(linesOf(vocab), files, subject));
   }
   const roles: Partial<Record<SpecialRole, string>> = {};
   for (const role of specialRoles) {
@@ -68,18 +70,26 @@ function readMaxLength(config: JsonReader): number | undefined {
 }
 
 /** Lines as ids count them: the line break after the last one begins no other. */
-function splitLines(text: string): string[] {
-  const lines = text.split('\n');
-  if (lines.at(-1) === '') lines.pop();
-  return lines;
+function* linesOf(bytes: Buffer): Generator<string, void, undefined> {
+  for (let begin = 0; begin < bytes.length;) {
+    const lineBreak = bytes.indexOf(0x0a, begin);
+    const end = lineBreak === -1 ? bytes.length : lineBreak;
+    yield bytes.toString('utf8', begin, end);
+    begin = end + 1;
+  }
 }
 
-async function readJson(directory: string, name: string): Promise<JsonReader | undefined> {
+/** @param idTablePath where the file holds ids by token */
+async function readJson(
+  directory: string,
+  name: string,
+  idTablePath?: readonly string[],
+): Promise<JsonReader | undefined> {
   const path = join(directory, name);
-  const text = await readText(path);
-  if (text === undefined) return undefined;
+  const bytes = await readUtf8(path);
+  if (bytes === undefined) return undefined;
   try {
-    return JsonReader.of(JSON.parse(text), path);
+    return JsonReader.of(await runInSlices(parseJson(bytes, idTablePath)), path);
   } catch (cause) {
     throw ElasticError.of(
       'ELASTICLM_TOKENIZER_INVALID',
@@ -93,8 +103,8 @@ async function readJson(directory: string, name: string): Promise<JsonReader | u
   }
 }
 
-/** A file's text, or undefined where there is none. */
-async function readText(path: string): Promise<string | undefined> {
+/** A file's bytes, which are UTF-8, or undefined where there is none. */
+async function readUtf8(path: string): Promise<Buffer | undefined> {
   let bytes: Buffer;
   try {
     bytes = await readFile(path);
@@ -107,13 +117,10 @@ async function readText(path: string): Promise<string | undefined> {
       { cause },
     );
   }
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (cause) {
-    throw ElasticError.of(
-      'ELASTICLM_TOKENIZER_INVALID',
-      { expected: 'UTF-8 text', subject: path, received: 'other bytes' },
-      { cause },
-    );
-  }
+  if (await runInSlices(checkUtf8(bytes))) return bytes;
+  throw ElasticError.of('ELASTICLM_TOKENIZER_INVALID', {
+    expected: 'UTF-8 text',
+    subject: path,
+    received: 'other bytes',
+  });
 }

@@ -1,6 +1,7 @@
 import type { AddedToken } from './added-tokens.js';
 import type { NormalizerOptions } from './normalizer.js';
 import type { Template } from './template.js';
+import type { Trie } from './trie.js';
 
 /** Ids of the tokens that have a role; a role that the vocabulary has no token for is left out. */
 export interface SpecialIds {
@@ -17,7 +18,7 @@ export type SpecialRole = (typeof specialRoles)[number];
 /** A validated tokenizer, as plain data: what `tokenizer.json` and `vocab.txt` are both read into. */
 export interface TokenizerDefinition {
   /** the model's own tokens */
-  vocab: ReadonlyMap<string, number>;
+  vocab: Trie;
   unkToken: string;
   continuingPrefix: string;
   maxCharsPerWord: number;

@@ -1,4 +1,5 @@
-import { grow } from './token-buffer.js';
+import { grow, stringOf } from './key-table.js';
+import type { Steps } from './steps.js';
 import {
   charFlag,
   codePointAt,
@@ -6,6 +7,7 @@ import {
   combiningRank,
   decompose,
   lowerCase,
+  prepareCodePoints,
   SPACE,
 } from './unicode.js';
 
@@ -22,6 +24,8 @@ export interface NormalizerOptions {
 
 /** Source units read between two checks for a place to pause, see `Normalizer.append`. */
 const BLOCK_UNITS = 512;
+/** Units whose table entries are filled between two pauses. */
+const UNITS_PER_STEP = 128;
 /** The most UTF-16 units that one source unit can become: U+1F82 decomposes into four. */
 const MAX_EXPANSION = 4;
 
@@ -77,11 +81,7 @@ export class NormalizedText {
 
   /** The units as a string. */
   toString(): string {
-    let text = '';
-    for (let begin = 0; begin < this.length; begin += 8192) {
-      text += String.fromCharCode(...this.units.subarray(begin, Math.min(begin + 8192, this.length)));
-    }
-    return text;
+    return stringOf(this.units, 0, this.length);
   }
 }
 
@@ -124,21 +124,30 @@ interface Mark {
 
 /** BERT's normaliser: one pass over UTF-16 units with a table look-up each. */
 export class Normalizer {
-  private readonly tables: UnitTables;
   private readonly flags = codePointFlags();
 
-  constructor(private readonly options: NormalizerOptions) {
+  private constructor(
+    private readonly options: NormalizerOptions,
+    private readonly tables: UnitTables,
+  ) {}
+
+  static *build(options: NormalizerOptions): Steps<Normalizer> {
+    yield* prepareCodePoints();
     const key =
       (options.cleanText ? 1 : 0) +
       (options.handleChineseChars ? 2 : 0) +
       (options.stripAccents ? 4 : 0) +
       (options.lowercase ? 8 : 0);
-    let tables = tablesByOptions.get(key);
-    if (tables === undefined) {
-      tables = this.buildTables();
-      tablesByOptions.set(key, tables);
-    }
-    this.tables = tables;
+    const known = tablesByOptions.get(key);
+    if (known !== undefined) return new Normalizer(options, known);
+    const normalizer = new Normalizer(options, {
+      kinds: new Uint8Array(0x10000),
+      mapped: new Uint16Array(0x10000),
+      expansions: new Map(),
+    });
+    yield* normalizer.fillTables();
+    tablesByOptions.set(key, normalizer.tables);
+    return normalizer;
   }
 
   /** The whole text normalised, as a string. */
@@ -327,12 +336,12 @@ export class Normalizer {
     return changes ? lowerCase(codePoint) : [codePoint];
   }
 
-  private buildTables(): UnitTables {
-    const kinds = new Uint8Array(0x10000);
-    const mapped = Uint16Array.from({ length: 0x10000 }, (_, unit) => unit);
-    const expansions = new Map<number, number[]>();
+  private *fillTables(): Steps<void> {
     const { flags } = this;
+    const { kinds, mapped, expansions } = this.tables;
     for (let unit = 0; unit < 0x10000; unit++) {
+      if (unit % UNITS_PER_STEP === 0) yield;
+      mapped[unit] = unit;
       if (unit >= 0xd800 && unit < 0xe000) kinds[unit] = kind.surrogate;
       else if (flags[unit] === 0) continue;
       else if (flags[unit] === charFlag.ideograph)
@@ -354,7 +363,6 @@ export class Normalizer {
         }
       }
     }
-    return { kinds, mapped, expansions };
   }
 }
 

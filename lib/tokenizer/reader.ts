@@ -1,9 +1,12 @@
 import { describeValue, ElasticError } from '../errors.js';
-
-/** Ids are stored as int32. */
-const MAX_ID = 2 ** 31 - 1;
+import { IdTable, MAX_ID } from './id-table.js';
+import type { KeyTable } from './key-table.js';
+import type { Steps } from './steps.js';
 
 const loneSurrogate = /\p{Surrogate}/u;
+
+/** Members between two pauses. */
+const MEMBERS_PER_STEP = 256;
 
 /**
  * Reads fields of parsed JSON that nobody vouches for. Only own properties count, so a field called `constructor` is as
@@ -65,32 +68,36 @@ export class JsonReader {
     return this.value;
   }
 
-  items(): JsonReader[] {
+  *items(): Generator<JsonReader, void, undefined> {
     if (!Array.isArray(this.value)) throw this.invalid('an array');
-    return this.value.map((item: unknown, index) => new JsonReader(item, `${this.subject}[${index}]`));
+    for (let index = 0; index < this.value.length; index++) {
+      yield new JsonReader(this.value[index], `${this.subject}[${index}]`);
+    }
   }
 
   /** The fields of an object with their names, in the file's order. */
-  entries(): [string, JsonReader][] {
-    return Object.entries(this.object()).map(([name, value]) => [
-      name,
-      new JsonReader(value, `${this.subject}: ${describeValue(name)}`),
-    ]);
+  *entries(): Generator<[string, JsonReader], void, undefined> {
+    for (const [name, value] of Object.entries(this.object())) {
+      yield [name, new JsonReader(value, `${this.subject}: ${describeValue(name)}`)];
+    }
   }
 
-  /** The ids of a token-to-id object. A vocabulary has tens of thousands: no reader is made for each. */
-  idsByToken(): Map<string, number> {
-    const ids = new Map<string, number>();
-    for (const [token, id] of Object.entries(this.object())) {
-      if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id > MAX_ID) {
-        throw new JsonReader(id, `${this.subject}: ${describeValue(token)}`).invalid(
-          `an integer from 0 to ${MAX_ID}`,
-        );
+  /** A token-to-id object. A vocabulary has tens of thousands of tokens: no reader is made for each. */
+  *idsByToken(): Steps<KeyTable> {
+    let table: IdTable;
+    if (this.value instanceof IdTable) {
+      table = this.value;
+    } else {
+      table = new IdTable();
+      let numMembers = 0;
+      for (const [token, id] of Object.entries(this.object())) {
+        if (++numMembers % MEMBERS_PER_STEP === 0) yield;
+        table.add(token, id);
       }
-      if (loneSurrogate.test(token)) throw this.invalid('tokens without lone surrogates');
-      ids.set(token, id);
     }
-    return ids;
+    if (table.misfit === undefined) return table.keys;
+    const { token, value, expected } = table.misfit;
+    throw new JsonReader(value, `${this.subject}: ${describeValue(token)}`).invalid(expected);
   }
 
   invalid(expected: string): ElasticError {

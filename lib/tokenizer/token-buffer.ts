@@ -1,3 +1,5 @@
+import { grow } from './key-table.js';
+
 /** Token ids, and where asked for their places in the source, of one text. A reusable, growing buffer. */
 export class TokenBuffer {
   ids: Int32Array = new Int32Array(512);
@@ -31,11 +33,4 @@ export class TokenBuffer {
     this.offsets[2 * this.length - 2] = begin;
     this.offsets[2 * this.length - 1] = end;
   }
-}
-
-/** A longer copy. */
-export function grow(values: Int32Array, length: number): Int32Array {
-  const grown = new Int32Array(length);
-  grown.set(values);
-  return grown;
 }

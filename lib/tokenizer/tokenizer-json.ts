@@ -2,7 +2,9 @@ import type { AddedToken } from './added-tokens.js';
 import type { SpecialRole, TokenizerDefinition } from './definition.js';
 import type { NormalizerOptions } from './normalizer.js';
 import type { JsonReader } from './reader.js';
+import type { Steps } from './steps.js';
 import type { Template, TemplatePiece } from './template.js';
+import { Trie } from './trie.js';
 
 const noNormalizer: NormalizerOptions = {
   cleanText: false,
@@ -26,7 +28,7 @@ const plainTemplates: { single: Template; pair: Template } = {
  * @throws ELASTICLM_TOKENIZER_INVALID for malformed content, ELASTICLM_TOKENIZER_UNSUPPORTED for parts that a BERT
  * tokenizer does not have
  */
-export function readTokenizerJson(file: JsonReader): TokenizerDefinition {
+export function* readTokenizerJson(file: JsonReader): Steps<TokenizerDefinition> {
   const version = file.field('version');
   if (!version.isAbsent && version.string() !== '1.0') throw version.unsupported("version '1.0'");
   const model = file.field('model');
@@ -34,12 +36,12 @@ export function readTokenizerJson(file: JsonReader): TokenizerDefinition {
   if (!type.isAbsent && type.string() !== 'WordPiece') throw type.unsupported('a WordPiece model');
   const unkToken = model.field('unk_token').string();
   return {
-    vocab: model.field('vocab').idsByToken(),
+    vocab: yield* Trie.build(yield* model.field('vocab').idsByToken()),
     unkToken,
     continuingPrefix: model.field('continuing_subword_prefix').string(),
     maxCharsPerWord: model.field('max_input_chars_per_word').count(),
     normalizer: readNormalizer(only(file.field('normalizer'), 'normalizers')),
-    addedTokens: readAddedTokens(file.field('added_tokens')),
+    addedTokens: yield* readAddedTokens(file.field('added_tokens')),
     ...readPreAndPostProcessing(file),
     roles: { unk: unkToken },
   };
@@ -67,17 +69,22 @@ function readNormalizer(normalizer: JsonReader): NormalizerOptions {
   };
 }
 
-function readAddedTokens(tokens: JsonReader): AddedToken[] {
-  if (tokens.isAbsent) return [];
-  return tokens.items().map((token) => ({
-    id: token.field('id').id(),
-    content: token.field('content').string(),
-    singleWord: token.field('single_word').boolean(),
-    lstrip: token.field('lstrip').boolean(),
-    rstrip: token.field('rstrip').boolean(),
-    normalized: token.field('normalized').boolean(),
-    special: token.field('special').boolean(),
-  }));
+function* readAddedTokens(tokens: JsonReader): Steps<AddedToken[]> {
+  const read: AddedToken[] = [];
+  if (tokens.isAbsent) return read;
+  for (const token of tokens.items()) {
+    yield;
+    read.push({
+      id: token.field('id').id(),
+      content: token.field('content').string(),
+      singleWord: token.field('single_word').boolean(),
+      lstrip: token.field('lstrip').boolean(),
+      rstrip: token.field('rstrip').boolean(),
+      normalized: token.field('normalized').boolean(),
+      special: token.field('special').boolean(),
+    });
+  }
+  return read;
 }
 
 function readPreAndPostProcessing(file: JsonReader): { single: Template; pair: Template } {
@@ -129,7 +136,7 @@ function readTemplate(
   specialTokens: JsonReader,
   texts: readonly ('first' | 'second')[],
 ): Template {
-  const pieces = template.items().map((item): TemplatePiece => {
+  const pieces = Array.from(template.items(), (item): TemplatePiece => {
     const [piece, ...others] = item.entries();
     if (piece === undefined || others.length > 0) throw item.invalid('one of SpecialToken and Sequence');
     const [kind, body] = piece;
@@ -149,11 +156,7 @@ function readTemplate(
 }
 
 function idsOf(specialTokens: JsonReader, name: string): number[] {
-  return specialTokens
-    .field(name)
-    .field('ids')
-    .items()
-    .map((id) => id.id());
+  return Array.from(specialTokens.field(name).field('ids').items(), (id) => id.id());
 }
 
 /** The roles that a checkpoint's JSON files name, as text or as an object with `content`. */

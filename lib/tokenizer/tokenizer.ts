@@ -1,12 +1,14 @@
 import { describeValue, ElasticError } from '../errors.js';
 import type { Encoding } from '../types.js';
 import { AddedTokenMatcher, NO_TOKEN } from './added-tokens.js';
-import type { AddedToken } from './added-tokens.js';
+import type { AddedToken, SoughtToken } from './added-tokens.js';
 import { readCheckpoint } from './checkpoint.js';
 import { defaultRoleTokens, specialRoles } from './definition.js';
 import type { SpecialIds, TokenizerDefinition } from './definition.js';
 import { NormalizedText, Normalizer } from './normalizer.js';
 import { JsonReader } from './reader.js';
+import { runInSlices, runToEnd } from './steps.js';
+import type { Steps } from './steps.js';
 import { assemble, numSpecialTokens, truncate } from './template.js';
 import type { Template, Truncation } from './template.js';
 import { TokenBuffer } from './token-buffer.js';
@@ -35,6 +37,15 @@ export interface VocabFiles {
   addedTokens?: unknown;
 }
 
+/** What takes long to build, and so is built before the tokenizer. */
+interface TokenizerParts {
+  definition: TokenizerDefinition;
+  addedIds: ReadonlyMap<string, number>;
+  normalizer: Normalizer;
+  rawMatcher: AddedTokenMatcher;
+  normalizedMatcher: AddedTokenMatcher;
+}
+
 /** Buffers that outgrew this many entries are let go after use, so that one huge text leaves nothing behind. */
 const MAX_KEPT_ENTRIES = 1 << 20;
 
@@ -61,23 +72,23 @@ export class Tokenizer {
   /** the longest sequence that the checkpoint's tokenizer_config.json allows, where it says so */
   readonly modelMaxLength: number | undefined;
 
+  private readonly definition: TokenizerDefinition;
   private readonly addedIds: ReadonlyMap<string, number>;
   private readonly normalizer: Normalizer;
   private readonly wordPiece: WordPiece;
   private readonly rawMatcher: AddedTokenMatcher;
   private readonly normalizedMatcher: AddedTokenMatcher;
-  private tokensById: Map<number, string> | undefined;
   private normalized = new NormalizedText();
   private first = new TokenBuffer();
   private second = new TokenBuffer();
 
-  private constructor(
-    private readonly definition: TokenizerDefinition,
-    subject: string,
-  ) {
-    const { vocab, addedTokens } = definition;
-    this.addedIds = checkAddedTokens(definition, subject);
-    this.vocabSize = vocab.size + [...this.addedIds.keys()].filter((token) => !vocab.has(token)).length;
+  private constructor(parts: TokenizerParts, subject: string) {
+    const { definition, addedIds } = parts;
+    const { vocab } = definition;
+    this.definition = definition;
+    this.addedIds = addedIds;
+    this.vocabSize = vocab.size;
+    for (const token of addedIds.keys()) if (!vocab.has(token)) this.vocabSize++;
     const special = this.specialIds(subject);
     this.unkId = special.unk;
     this.padId = special.pad;
@@ -85,45 +96,61 @@ export class Tokenizer {
     this.sepId = special.sep;
     this.maskId = special.mask;
     this.modelMaxLength = definition.modelMaxLength;
-    this.normalizer = new Normalizer(definition.normalizer);
+    this.normalizer = parts.normalizer;
     this.wordPiece = new WordPiece({ ...definition, unkId: special.unk });
+    this.rawMatcher = parts.rawMatcher;
+    this.normalizedMatcher = parts.normalizedMatcher;
+  }
+
+  private static *build(definition: TokenizerDefinition, subject: string): Steps<Tokenizer> {
+    const addedIds = yield* checkAddedTokens(definition, subject);
+    const normalizer = yield* Normalizer.build(definition.normalizer);
+    const raw: SoughtToken[] = [];
+    const normalized: SoughtToken[] = [];
     // special tokens come first: of two that look the same once normalised the first wins (in Hugging Face, either)
-    const ordered = [
-      ...addedTokens.filter(({ special }) => special),
-      ...addedTokens.filter(({ special }) => !special),
-    ];
-    this.rawMatcher = new AddedTokenMatcher(
-      ordered.filter(({ normalized }) => !normalized).map((token) => ({ token, pattern: token.content })),
-    );
-    this.normalizedMatcher = new AddedTokenMatcher(
-      ordered
-        .filter(({ normalized }) => normalized)
-        .map((token) => ({ token, pattern: this.normalizer.normalize(token.content) }))
-        .filter(({ pattern }) => pattern !== ''),
-    );
+    for (const special of [true, false]) {
+      for (const token of definition.addedTokens) {
+        if (token.special !== special) continue;
+        yield;
+        if (!token.normalized) raw.push({ token, pattern: token.content });
+        else {
+          const pattern = normalizer.normalize(token.content);
+          if (pattern !== '') normalized.push({ token, pattern });
+        }
+      }
+    }
+    const rawMatcher = yield* AddedTokenMatcher.build(raw);
+    const normalizedMatcher = yield* AddedTokenMatcher.build(normalized);
+    return new Tokenizer({ definition, addedIds, normalizer, rawMatcher, normalizedMatcher }, subject);
   }
 
   /**
-   * Reads `tokenizer.json` from a checkpoint's folder, or else `vocab.txt`, with the JSON files beside them.
+   * Reads `tokenizer.json` from a checkpoint's folder, or else `vocab.txt`, with the JSON files beside them. Holds the event
+   * loop for about 2 ms at a time.
    *
    * @throws ELASTICLM_FILE_NOT_FOUND, ELASTICLM_FILE_UNREADABLE, ELASTICLM_TOKENIZER_INVALID,
    * ELASTICLM_TOKENIZER_UNSUPPORTED
    */
   static async load(directory: string): Promise<Tokenizer> {
     const { definition, subject } = await readCheckpoint(directory);
-    return new Tokenizer(definition, subject);
+    return runInSlices(Tokenizer.build(definition, subject));
   }
 
   /**
+   * Holds the event loop, tens of milliseconds for a large vocabulary; `load` does not.
+   *
    * @param json a parsed `tokenizer.json`
    * @param subject names the file in errors
    * @throws ELASTICLM_TOKENIZER_INVALID, ELASTICLM_TOKENIZER_UNSUPPORTED
    */
   static fromJson(json: unknown, subject: string): Tokenizer {
-    return new Tokenizer(readTokenizerJson(JsonReader.of(json, subject)), subject);
+    const definition = runToEnd(readTokenizerJson(JsonReader.of(json, subject)));
+    return runToEnd(Tokenizer.build(definition, subject));
   }
 
   /**
+   * Holds the event loop, as `fromJson` does.
+   *
    * @param lines the lines of a `vocab.txt`, the token of id 0 first
    * @param files the parsed JSON files beside it
    * @param subject names the vocabulary in errors
@@ -135,7 +162,8 @@ export class Tokenizer {
       specialTokensMap: JsonReader.of(files.specialTokensMap, 'special_tokens_map.json'),
       addedTokens: JsonReader.of(files.addedTokens, 'added_tokens.json'),
     };
-    return new Tokenizer(readVocabTxt(lines, readers, subject), subject);
+    const definition = runToEnd(readVocabTxt(lines, readers, subject));
+    return runToEnd(Tokenizer.build(definition, subject));
   }
 
   /**
@@ -157,12 +185,8 @@ export class Tokenizer {
   }
 
   idToToken(id: number): string | undefined {
-    if (this.tokensById === undefined) {
-      this.tokensById = new Map();
-      for (const [token, tokenId] of this.definition.vocab) this.tokensById.set(tokenId, token);
-      for (const [token, tokenId] of this.addedIds) this.tokensById.set(tokenId, token);
-    }
-    return this.tokensById.get(id);
+    for (const [token, tokenId] of this.addedIds) if (tokenId === id) return token;
+    return this.definition.vocab.keyOf(id);
   }
 
   private encodeTexts(
@@ -267,11 +291,12 @@ export class Tokenizer {
  * Ids by added token. Each must be the id that Hugging Face would give it, which is what any file saved by it holds: the
  * model's own where the model has the token, else the next free one.
  */
-function checkAddedTokens(definition: TokenizerDefinition, subject: string): Map<string, number> {
+function* checkAddedTokens(definition: TokenizerDefinition, subject: string): Steps<Map<string, number>> {
   const { vocab, addedTokens } = definition;
   const ids = new Map<string, number>();
   let last = -1;
   for (const token of addedTokens) {
+    yield;
     if (token.content === '') continue;
     const expected = vocab.get(token.content) ?? (last >= vocab.size ? last + 1 : vocab.size);
     if (ids.has(token.content)) throw wrongToken(subject, token, 'each added token once', 'a second one');

@@ -1,4 +1,6 @@
 import { ElasticError } from '../errors.js';
+import { runToEnd } from './steps.js';
+import type { Steps } from './steps.js';
 import { unicodeData } from './unicode-data.js';
 
 /**
@@ -27,11 +29,18 @@ interface CodePointTables {
   combiningRanks: Map<number, number>;
 }
 
+const CODE_POINTS_PER_STEP = 1 << 14;
+
 let tables: CodePointTables | undefined;
 
 /** [0x110000] bits of `charFlag` by code point, built once per process. */
 export function codePointFlags(): Uint8Array {
   return codePointTables().flags;
+}
+
+/** Builds the tables of this file, so that no later call has to. */
+export function* prepareCodePoints(): Steps<void> {
+  tables ??= yield* buildTables();
 }
 
 /** Rank of a code point's canonical combining class, 0 for a starter. */
@@ -63,7 +72,11 @@ export function joinSurrogates(high: number, low: number): number {
 }
 
 function codePointTables(): CodePointTables {
-  if (tables !== undefined) return tables;
+  tables ??= runToEnd(buildTables());
+  return tables;
+}
+
+function* buildTables(): Steps<CodePointTables> {
   if ('\u00e9'.normalize('NFD').length !== 2) {
     throw ElasticError.of('ELASTICLM_TOKENIZER_UNSUPPORTED', {
       expected: 'Unicode normalisation',
@@ -73,35 +86,40 @@ function codePointTables(): CodePointTables {
     });
   }
   const flags = new Uint8Array(0x110000);
-  const mark = (runs: string, bit: number): void =>
-    eachRun(runs, (begin, end) => {
-      for (let codePoint = begin; codePoint < end; codePoint++) flags[codePoint]! |= bit;
-    });
-  mark(unicodeData.removed, charFlag.removed);
-  mark(unicodeData.whitespace, charFlag.whitespace);
-  mark(unicodeData.punctuation, charFlag.punctuation);
-  mark(unicodeData.ideograph, charFlag.ideograph);
-  mark(unicodeData.nonspacing, charFlag.nonspacing);
-  mark(unicodeData.decomposed, charFlag.decomposed);
-  mark(unicodeData.lowered, charFlag.lowered);
+  function* mark(runs: string, bit: number): Steps<void> {
+    yield;
+    let work = 0;
+    for (const [begin, end] of runsOf(runs)) {
+      for (let codePoint = begin; codePoint < end; codePoint++) {
+        if (++work % CODE_POINTS_PER_STEP === 0) yield;
+        flags[codePoint]! |= bit;
+      }
+    }
+  }
+  yield* mark(unicodeData.removed, charFlag.removed);
+  yield* mark(unicodeData.whitespace, charFlag.whitespace);
+  yield* mark(unicodeData.punctuation, charFlag.punctuation);
+  yield* mark(unicodeData.ideograph, charFlag.ideograph);
+  yield* mark(unicodeData.nonspacing, charFlag.nonspacing);
+  yield* mark(unicodeData.decomposed, charFlag.decomposed);
+  yield* mark(unicodeData.lowered, charFlag.lowered);
   const combiningRanks = new Map<number, number>();
-  unicodeData.combining.forEach((runs, index) => {
-    mark(runs, charFlag.combining);
-    eachRun(runs, (begin, end) => {
+  for (const [index, runs] of unicodeData.combining.entries()) {
+    yield* mark(runs, charFlag.combining);
+    for (const [begin, end] of runsOf(runs)) {
       for (let codePoint = begin; codePoint < end; codePoint++) combiningRanks.set(codePoint, index + 1);
-    });
-  });
-  tables = { flags, combiningRanks };
-  return tables;
+    }
+  }
+  return { flags, combiningRanks };
 }
 
-function eachRun(runs: string, visit: (begin: number, end: number) => void): void {
+function* runsOf(runs: string): Generator<[begin: number, end: number], void, undefined> {
   let end = 0;
   for (const run of runs.trim().split(/\s+/)) {
     const [gap = '', more = '0'] = run.split('+');
     const begin = end + Number.parseInt(gap, 36);
     end = begin + Number.parseInt(more, 36) + 1;
-    visit(begin, end);
+    yield [begin, end];
   }
 }
 

@@ -2,9 +2,12 @@ import { ElasticError } from '../errors.js';
 import type { AddedToken } from './added-tokens.js';
 import { defaultRoleTokens, specialRoles } from './definition.js';
 import type { SpecialRole, TokenizerDefinition } from './definition.js';
+import { KeyTable } from './key-table.js';
 import type { JsonReader } from './reader.js';
+import type { Steps } from './steps.js';
 import { bertTemplates, readRole } from './tokenizer-json.js';
-import { charFlag, codePointFlags } from './unicode.js';
+import { Trie } from './trie.js';
+import { charFlag, codePointFlags, prepareCodePoints } from './unicode.js';
 
 /** The files beside a `vocab.txt`; each may be absent. */
 export interface VocabReaders {
@@ -16,19 +19,27 @@ export interface VocabReaders {
 /** Hugging Face's defaults where tokenizer_config.json is silent. */
 const DEFAULT_MAX_CHARS_PER_WORD = 100;
 
+/** Lines, or added tokens, between two pauses. */
+const LINES_PER_STEP = 128;
+
 /**
  * Reads a `vocab.txt` with what stands beside it, as Hugging Face's BertTokenizerFast does: the line number is the id, a
  * token that occurs twice has the later one, whitespace at a line's end is no part of the token.
  *
  * @throws ELASTICLM_TOKENIZER_INVALID for malformed content or a vocabulary without `[UNK]`, `[CLS]` or `[SEP]`
  */
-export function readVocabTxt(
-  lines: readonly string[],
+export function* readVocabTxt(
+  lines: Iterable<string>,
   files: VocabReaders,
   subject: string,
-): TokenizerDefinition {
-  const vocab = new Map<string, number>();
-  lines.forEach((line, id) => vocab.set(trimEnd(line), id));
+): Steps<TokenizerDefinition> {
+  yield* prepareCodePoints();
+  const keys = new KeyTable();
+  for (const line of lines) {
+    if (keys.length % LINES_PER_STEP === 0) yield;
+    keys.add(trimEnd(line), keys.length);
+  }
+  const vocab = yield* Trie.build(keys);
 
   const roles = {} as Record<SpecialRole, string>;
   for (const role of specialRoles) {
@@ -37,7 +48,7 @@ export function readVocabTxt(
     );
     roles[role] = named[0] ?? named[1] ?? defaultRoleTokens[role];
   }
-  const addedTokens = readAddedTokens(vocab, roles, files);
+  const addedTokens = yield* readAddedTokens(vocab, roles, files);
   const idOf = (token: string): number => {
     const id = vocab.get(token) ?? addedTokens.find(({ content }) => content === token)?.id;
     if (id !== undefined) return id;
@@ -74,11 +85,11 @@ export function readVocabTxt(
  * The tokens with a role, then those of added_tokens.json and of tokenizer_config.json's added_tokens_decoder, by id. The
  * decoder says how a token is matched; the older file only that it exists.
  */
-function readAddedTokens(
-  vocab: ReadonlyMap<string, number>,
+function* readAddedTokens(
+  vocab: Trie,
   roles: Readonly<Record<SpecialRole, string>>,
   files: VocabReaders,
-): AddedToken[] {
+): Steps<AddedToken[]> {
   const tokens = new Map<string, AddedToken>();
   const plain = { singleWord: false, lstrip: false, rstrip: false };
   for (const content of Object.values(roles)) {
@@ -86,7 +97,11 @@ function readAddedTokens(
     if (id !== undefined) tokens.set(content, { id, content, ...plain, normalized: false, special: true });
   }
   if (!files.addedTokens.isAbsent) {
-    for (const [content, id] of files.addedTokens.idsByToken()) {
+    const keys = yield* files.addedTokens.idsByToken();
+    for (let index = 0; index < keys.length; index++) {
+      if (index % LINES_PER_STEP === 0) yield;
+      const content = keys.key(index);
+      const id = keys.values[index]!;
       const special = Object.values(roles).includes(content);
       tokens.set(content, { id, content, ...plain, normalized: !special, special });
     }
@@ -96,6 +111,7 @@ function readAddedTokens(
     : files.tokenizerConfig.field('added_tokens_decoder');
   if (!decoder.isAbsent) {
     for (const [id, token] of decoder.entries()) {
+      yield;
       const flag = (name: string, absent: boolean): boolean => {
         const field = token.field(name);
         return field.isAbsent ? absent : field.boolean();

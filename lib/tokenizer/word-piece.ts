@@ -1,13 +1,14 @@
 import type { NormalizedText } from './normalizer.js';
 import type { TokenBuffer } from './token-buffer.js';
-import { NO_NODE, NO_VALUE, ROOT, Trie } from './trie.js';
+import { NO_NODE, NO_VALUE, ROOT } from './trie.js';
+import type { Trie } from './trie.js';
 import { charFlag, codePointFlags, joinSurrogates } from './unicode.js';
 import { WordCache } from './word-cache.js';
 
 /** The WordPiece model as a checkpoint gives it. */
 export interface WordPieceOptions {
   /** ids by token */
-  vocab: ReadonlyMap<string, number>;
+  vocab: Trie;
   unkId: number;
   /** what a token that continues a word begins with, usually `##` */
   continuingPrefix: string;
@@ -34,7 +35,7 @@ export class WordPiece {
   private readonly flags = codePointFlags();
 
   constructor(private readonly options: WordPieceOptions) {
-    this.trie = new Trie(options.vocab);
+    this.trie = options.vocab;
     this.continuation = this.trie.find(options.continuingPrefix);
   }
 
@@ -137,10 +138,12 @@ function countCodePoints(units: Uint16Array, begin: number, end: number): number
 function unitClasses(): Uint8Array {
   if (sharedClasses !== undefined) return sharedClasses;
   const flags = codePointFlags();
-  sharedClasses = Uint8Array.from({ length: 0x10000 }, (_, unit) => {
-    if (unit >= 0xd800 && unit < 0xe000) return unitClass.surrogate;
-    if (flags[unit]! & charFlag.whitespace) return unitClass.space;
-    return flags[unit]! & charFlag.punctuation ? unitClass.punctuation : unitClass.word;
-  });
-  return sharedClasses;
+  const classes = new Uint8Array(0x10000);
+  for (let unit = 0; unit < classes.length; unit++) {
+    if (unit >= 0xd800 && unit < 0xe000) classes[unit] = unitClass.surrogate;
+    else if (flags[unit]! & charFlag.whitespace) classes[unit] = unitClass.space;
+    else if (flags[unit]! & charFlag.punctuation) classes[unit] = unitClass.punctuation;
+  }
+  sharedClasses = classes;
+  return classes;
 }
