@@ -13,10 +13,19 @@ export class KeyOrder {
   /** [65537] by label: how many keys have it, then where the next of them goes; 0 between uses */
   private readonly places = new Int32Array(0x10001);
 
-  constructor(private readonly keys: KeyTable) {
+  private constructor(private readonly keys: KeyTable) {
     this.order = new Int32Array(keys.length);
-    for (let index = 0; index < keys.length; index++) this.order[index] = index;
     this.scratch = new Int32Array(keys.length);
+  }
+
+  /** The order in which the table has the keys. */
+  static *build(keys: KeyTable): Steps<KeyOrder> {
+    const built = new KeyOrder(keys);
+    for (let index = 0; index < keys.length; index++) {
+      if (index % KEYS_PER_STEP === 0) yield;
+      built.order[index] = index;
+    }
+    return built;
   }
 
   /** One more than the unit of the index-th key at a depth, 0 where the key ends there. */

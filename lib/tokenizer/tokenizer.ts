@@ -41,6 +41,7 @@ export interface VocabFiles {
 interface TokenizerParts {
   definition: TokenizerDefinition;
   addedIds: ReadonlyMap<string, number>;
+  vocabSize: number;
   normalizer: Normalizer;
   rawMatcher: AddedTokenMatcher;
   normalizedMatcher: AddedTokenMatcher;
@@ -84,11 +85,9 @@ export class Tokenizer {
 
   private constructor(parts: TokenizerParts, subject: string) {
     const { definition, addedIds } = parts;
-    const { vocab } = definition;
     this.definition = definition;
     this.addedIds = addedIds;
-    this.vocabSize = vocab.size;
-    for (const token of addedIds.keys()) if (!vocab.has(token)) this.vocabSize++;
+    this.vocabSize = parts.vocabSize;
     const special = this.specialIds(subject);
     this.unkId = special.unk;
     this.padId = special.pad;
@@ -104,6 +103,11 @@ export class Tokenizer {
 
   private static *build(definition: TokenizerDefinition, subject: string): Steps<Tokenizer> {
     const addedIds = yield* checkAddedTokens(definition, subject);
+    let vocabSize = definition.vocab.size;
+    for (const token of addedIds.keys()) {
+      yield;
+      if (!definition.vocab.has(token)) vocabSize++;
+    }
     const normalizer = yield* Normalizer.build(definition.normalizer);
     const raw: SoughtToken[] = [];
     const normalized: SoughtToken[] = [];
@@ -121,7 +125,8 @@ export class Tokenizer {
     }
     const rawMatcher = yield* AddedTokenMatcher.build(raw);
     const normalizedMatcher = yield* AddedTokenMatcher.build(normalized);
-    return new Tokenizer({ definition, addedIds, normalizer, rawMatcher, normalizedMatcher }, subject);
+    const parts = { definition, addedIds, vocabSize, normalizer, rawMatcher, normalizedMatcher };
+    return new Tokenizer(parts, subject);
   }
 
   /**

@@ -50,7 +50,7 @@ export class Trie {
     const rangeBegins = new Int32Array(capacity);
     const rangeEnds = new Int32Array(capacity);
     const depths = new Int32Array(capacity);
-    const ordered = new KeyOrder(keys);
+    const ordered = yield* KeyOrder.build(keys);
     rangeEnds[ROOT] = keys.length;
     let nodes = 1;
     let size = 0;
@@ -81,8 +81,11 @@ export class Trie {
       }
     }
     firstChild[nodes] = nodes;
+    // each copy touches megabytes of fresh memory
     yield;
-    const kept = { firstChild: firstChild.slice(0, nodes + 1), labels: labels.slice(0, nodes) };
+    const keptFirstChild = firstChild.slice(0, nodes + 1);
+    yield;
+    const kept = { firstChild: keptFirstChild, labels: labels.slice(0, nodes) };
     yield;
     return new Trie({ ...kept, values: values.slice(0, nodes) }, size);
   }

@@ -10,7 +10,7 @@ import { defaultTokenizerJson } from './peer.js';
 
 /** The project's rule for how long the event loop may be held. */
 const MAX_HELD_MS = 5;
-const TRIES = 8;
+const MAX_TRIES = 20;
 
 /** [first code point, count] of scripts that a multilingual vocabulary holds. */
 const scripts: readonly (readonly [number, number])[] = [
@@ -57,15 +57,17 @@ async function longestGap(work: () => Promise<unknown>): Promise<number> {
   return longest;
 }
 
-/** The least of several tries, as other processes can hold up any one of them, each beside an idle stretch. */
-async function leastGap(work: () => Promise<unknown>): Promise<{ idle: number; working: number }> {
-  const idle: number[] = [];
-  const working: number[] = [];
-  for (let count = 0; count < TRIES; count++) {
-    idle.push(await longestGap(() => setTimeout(30)));
-    working.push(await longestGap(work));
+/**
+ * By how much the longest gap exceeds that of an idle stretch beside it: the least of several tries, as other processes
+ * and the collector can hold up any one of them. Stops at a try that keeps the rule.
+ */
+async function leastExcess(work: () => Promise<unknown>): Promise<number> {
+  let least = Infinity;
+  for (let count = 0; count < MAX_TRIES && least >= MAX_HELD_MS; count++) {
+    const idle = await longestGap(() => setTimeout(30));
+    least = Math.min(least, (await longestGap(work)) - idle);
   }
-  return { idle: Math.min(...idle), working: Math.min(...working) };
+  return least;
 }
 
 describe('Tokenizer.load() and the event loop', () => {
@@ -100,14 +102,14 @@ describe('Tokenizer.load() and the event loop', () => {
     ['120,000 tokens and 5,000 added ones', (): string => join(directory, 'added')],
     ['120,000 tokens in vocab.txt', (): string => join(directory, 'lines')],
   ])(`holds it for less than ${MAX_HELD_MS} ms at a time: %s`, async (_, folder) => {
-    const { idle, working } = await leastGap(() => Tokenizer.load(folder()));
-    expect(working - idle).toBeLessThan(MAX_HELD_MS);
+    const excess = await leastExcess(() => Tokenizer.load(folder()));
+    expect(excess).toBeLessThan(MAX_HELD_MS);
   });
 
   it('gives each of several loads at once a turn of its own', async () => {
-    const { idle, working } = await leastGap(() =>
+    const excess = await leastExcess(() =>
       Promise.all(Array.from({ length: 3 }, () => Tokenizer.load(defaultModelDirectory()))),
     );
-    expect(working - idle).toBeLessThan(MAX_HELD_MS);
+    expect(excess).toBeLessThan(MAX_HELD_MS);
   });
 });
