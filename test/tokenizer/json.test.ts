@@ -113,7 +113,7 @@ describe('Tokenizer.load() of unusual JSON', () => {
     );
     const chars = Array.from('{}[]",:\\ue0123459.-+tfn ab\u0001é');
     let numLoaded = 0;
-    for (let round = 0; round < 1500; round++) {
+    for (let round = 0; round < 600; round++) {
       const units = Array.from(seed);
       for (let count = random.integer(1, 2); count > 0; count--) {
         const at = random.integer(0, units.length - 1);
@@ -125,6 +125,6 @@ describe('Tokenizer.load() of unusual JSON', () => {
       if (!wanted.startsWith('ELASTICLM')) numLoaded++;
       expect(await loaded(text), text).toBe(wanted);
     }
-    expect(numLoaded).toBeGreaterThan(100);
+    expect(numLoaded).toBeGreaterThan(50);
   });
 });

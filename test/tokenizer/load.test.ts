@@ -124,6 +124,16 @@ describe('Tokenizer.load()', () => {
   });
 });
 
+describe('Tokenizer.idToToken() and tokenToId()', () => {
+  it('find each token of the vocabulary by its id and the other way round, and no others', () => {
+    const tokenizer = Tokenizer.fromJson(base, 'tokenizer.json');
+    for (const [id, token] of lines.entries()) expect(tokenizer.tokenToId(token)).toBe(id);
+    for (let id = 0; id < lines.length; id += 13) expect(tokenizer.idToToken(id)).toBe(lines[id]);
+    for (const id of [-1, 0.5, NaN, lines.length, 2 ** 32]) expect(tokenizer.idToToken(id)).toBeUndefined();
+    for (const token of ['', 'th\u00e9', '##', '#\ufffd']) expect(tokenizer.tokenToId(token)).toBeUndefined();
+  });
+});
+
 describe('Tokenizer.fromJson() with other templates', () => {
   const special = {
     '[CLS]': { id: '[CLS]', ids: [101], tokens: ['[CLS]'] },
