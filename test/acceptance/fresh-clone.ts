@@ -8,7 +8,9 @@ const script = fileURLToPath(new URL('support/fresh-clone.sh', import.meta.url))
 
 /** npm and vitest pass their own state to what they start; a newcomer's shell has none of it. */
 const isInherited = (name: string): boolean => /^(npm_|NODE_ENV$|NODE_OPTIONS$|VITEST|TEST$)/i.test(name);
-const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !isInherited(name)));
+const inherited = Object.entries(process.env).filter(([name]) => !isInherited(name));
+/** Output goes to a record, where colours are noise. */
+const env = { ...Object.fromEntries(inherited), NO_COLOR: '1' };
 
 describe('a fresh clone', () => {
   const passed: { command: string; seconds: number; lastLines: string[] }[] = [];
@@ -18,7 +20,7 @@ describe('a fresh clone', () => {
     const { code, stdout, stderr } = await runProcess('sh', [script, name], { env });
     expect(code, `${stdout.slice(-4000)}\n${stderr.slice(-4000)}`).toBe(0);
     const seconds = Math.round((performance.now() - start) / 1000);
-    passed.push({ command: name, seconds, lastLines: stdout.trimEnd().split('\n').slice(-20) });
+    passed.push({ command: name, seconds, lastLines: stdout.trimEnd().split('\n').slice(-6) });
   });
 
   it('leaves a record', () => {
