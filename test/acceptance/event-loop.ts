@@ -1,7 +1,7 @@
 /** How long the event loop is held while the library works, beside how long it is held when nothing happens. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { ElasticDenser, ElasticModel, packBatch } from '../../lib/index.js';
 import { defaultModelDirectory } from '../support/default-model.js';
 import { documentTexts } from './support/data.js';
@@ -61,12 +61,12 @@ async function measure(task: string, work: () => Promise<unknown>): Promise<Gaps
 }
 
 describe('the event loop', () => {
-  const passed: Gaps[] = [];
+  const measured: Gaps[] = [];
 
   async function check(task: string, work: () => Promise<unknown>): Promise<void> {
     const gaps = await measure(task, work);
+    measured.push(gaps);
     expect(gaps.aboveIdleMs, JSON.stringify(gaps)).toBeLessThan(allowedMs);
-    passed.push(gaps);
   }
 
   it('runs on while forwards of 32x128 tokens run', async () => {
@@ -101,10 +101,10 @@ describe('the event loop', () => {
     });
   });
 
-  it('leaves a record', () => {
-    expect(passed).toHaveLength(3);
+  // Also when a bar is missed: the record then shows by how much.
+  afterAll(() => {
     const method =
       'perf_hooks.monitorEventLoopDelay, resolution 1 ms; best repetition, idle and busy in turns';
-    storeResult('event-loop', { method, allowedMs, tasks: passed });
+    storeResult('event-loop', { method, allowedMs, tasks: measured });
   });
 });
