@@ -1,5 +1,7 @@
 // Writes the README's figures from the stored records, so that no number in it is typed by hand. `--check` only compares.
 import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { format, resolveConfig } from 'prettier';
 
 const begin = '<!-- figures:begin -->';
 const end = '<!-- figures:end -->';
@@ -54,7 +56,11 @@ const [before, rest] = readme.split(begin);
 const after = rest?.split(end)[1];
 if (after === undefined) throw new Error(`README.md has no ${begin} … ${end}`);
 const figures = [...speedFigures(), '', ...qualityFigures()].join('\n');
-const written = `${before}${begin}\n\n${figures}\n\n${end}${after}`;
+const style = await resolveConfig(fileURLToPath(path));
+const written = await format(`${before}${begin}\n\n${figures}\n\n${end}${after}`, {
+  ...style,
+  parser: 'markdown',
+});
 if (process.argv.includes('--check')) {
   if (written !== readme) throw new Error('README.md does not show the stored records: run npm run figures');
 } else {
