@@ -20,7 +20,7 @@ export type { EncodeOptions as TokenizeOptions, Truncation } from './tokenizer/i
 export { packBatch, splitByTokens } from './batch/index.js';
 
 // the model
-export { computeFraction, ElasticModel, forwardFlops } from './model/index.js';
+export { computeFraction, ElasticModel, forwardFlops, packageVersion } from './model/index.js';
 export type {
   CheckpointFacts,
   ElasticFile,

@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { ElasticError } from '../index.js';
-import { packageVersion } from './package-version.js';
+import { ElasticError, packageVersion } from '../index.js';
 import { benchCommand } from './commands/bench.js';
 import { elasticizeCommand } from './commands/elasticize.js';
 import { embedCommand } from './commands/embed.js';

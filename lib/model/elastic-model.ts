@@ -2,7 +2,6 @@
 import { resolve } from 'node:path';
 import {
   allocateFloats,
-  findPackage,
   NativeModel,
   resolveIsa,
   resolveThreads,
@@ -17,6 +16,7 @@ import { computeFraction } from './compute-fraction.js';
 import { LevelTable } from './level-table.js';
 import { checkBackend, checkPrecision } from './load-options.js';
 import { checkStructure } from './check-structure.js';
+import { packageVersion } from './package-version.js';
 
 export interface LoadOptions {
   /** where to run; this build has 'cpu' only, which 'auto' chooses */
@@ -159,7 +159,7 @@ export class ElasticModel {
       ...facts,
       mappedBytes: this.checkpoint.fileBytes,
       arenaBytes: this.#native.arenaBytes(),
-      version: findPackage().version,
+      version: packageVersion(),
     };
   }
 

@@ -1,6 +1,7 @@
 /** A checkpoint on disk and the model that runs it. */
 export { computeFraction, forwardFlops } from './compute-fraction.js';
 export { readCheckpoint } from './checkpoint.js';
+export { packageVersion } from './package-version.js';
 export type { CheckpointFiles } from './checkpoint.js';
 export { ElasticModel } from './elastic-model.js';
 export type {
