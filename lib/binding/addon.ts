@@ -153,9 +153,10 @@ function readOwnManifest(folder: string): Package | undefined {
 export function loadAddon(): Addon {
   if (loaded !== undefined) return loaded;
   const { root } = findPackage();
-  const require = createRequire(import.meta.url);
+  // Not called `require`: the CommonJS build writes import.meta.url with the module's own require.
+  const requirePackage = createRequire(import.meta.url);
   try {
-    const load = require('node-gyp-build') as (folder: string) => Addon;
+    const load = requirePackage('node-gyp-build') as (folder: string) => Addon;
     loaded = load(root);
     return loaded;
   } catch (cause) {
