@@ -51,7 +51,10 @@ export const packageOwners = {
 };
 
 /** Every folder of native/ but addon, which may include everything and is the only one to see Node. */
-const nativeFolders = ['core', 'model', 'kernels', 'kernels/ref', 'kernels/cpu', 'plan', 'exec', 'search'];
+const nativeFolders = ['core', 'model', 'kernels', 'kernels/ref', 'kernels/cpu', 'plan', 'exec', 'search', 'cuda'];
+
+/** What only a build for a GPU, or for the emulator, compiles. */
+const cudaFolders = ['kernels/cuda', 'exec/cuda'];
 
 /**
  * `kernels` alone means its op contracts. bench is bench/native.
@@ -64,12 +67,21 @@ export const nativeRules = {
   kernels: ['core', 'kernels/ref', 'kernels/cpu'],
   'kernels/ref': ['core', 'kernels'],
   'kernels/cpu': ['core', 'kernels'],
-  plan: ['core', 'model', 'kernels'],
+  'kernels/cuda': ['core', 'kernels', 'emulator'],
+  // twins of what kernels/cuda says
+  emulator: ['core', 'kernels/cuda'],
+  // the device's plan writes the records that its kernels read
+  plan: ['core', 'model', 'kernels', 'kernels/cuda'],
   exec: ['core', 'model', 'kernels', 'plan'],
+  'exec/cuda': ['core', 'model', 'kernels', 'kernels/cuda', 'plan', 'exec'],
   search: ['core', 'kernels'],
+  // the library's entry, and how the addon finds it
+  cuda: ['core', 'model', 'plan', 'exec', 'exec/cuda'],
   addon: nativeFolders,
   test: nativeFolders,
+  'test/cuda': [...nativeFolders, ...cudaFolders, 'emulator', 'test'],
   bench: [...nativeFolders, 'test'],
+  'bench/gpu': [...nativeFolders, ...cudaFolders, 'test', 'test/cuda'],
 };
 
 /** The header through which kernels are called, and the folders that may call them. */

@@ -36,6 +36,10 @@ const char* error_code_name(ErrorCode code) {
       return "ELASTICLM_ISA_UNSUPPORTED";
     case ErrorCode::kBackendUnavailable:
       return "ELASTICLM_BACKEND_UNAVAILABLE";
+    case ErrorCode::kDeviceMemoryExhausted:
+      return "ELASTICLM_DEVICE_MEMORY_EXHAUSTED";
+    case ErrorCode::kDeviceFailed:
+      return "ELASTICLM_DEVICE_FAILED";
     case ErrorCode::kInternalFailed:
       return "ELASTICLM_INTERNAL_FAILED";
   }

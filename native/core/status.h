@@ -24,6 +24,8 @@ enum class ErrorCode {
   kMemoryExhausted,
   kIsaUnsupported,
   kBackendUnavailable,
+  kDeviceMemoryExhausted,
+  kDeviceFailed,
   kInternalFailed,
 };
 
