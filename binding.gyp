@@ -26,6 +26,7 @@
       "conditions": [
         ["target_arch == 'x64'", {"dependencies": ["kernels_avx2", "kernels_avx512"]}],
         ["OS == 'linux'", {
+          "libraries": ["-ldl"],
           "ldflags": [
             "-static-libstdc++",
             "-static-libgcc",

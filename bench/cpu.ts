@@ -154,7 +154,7 @@ async function main(): Promise<void> {
     let cost: CostResult[] = [];
     let isa = '';
     for (const threads of threadCounts) {
-      await using model = await ElasticModel.load(elastic, { threads });
+      await using model = await ElasticModel.load(elastic, { backend: 'cpu', threads });
       isa = model.info().isa;
       if (threads === 1) cost = await measureCost(model, rounds);
       speed.push(...(await measureSpeed(model, rounds)));

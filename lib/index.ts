@@ -3,6 +3,7 @@ export { ElasticError, errorCodes } from './errors.js';
 export type { ErrorCode } from './errors.js';
 export type {
   Backend,
+  DeviceInfo,
   EncoderConfig,
   Encoding,
   KeptHeads,

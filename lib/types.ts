@@ -60,6 +60,21 @@ export interface EncoderConfig {
   layerNormEps: number;
 }
 
+/** Where a model runs. */
 export type Backend = 'auto' | 'cpu' | 'cuda';
+/** What a model computes in. */
 export type Precision = 'auto' | 'f32' | 'bf16' | 'i8' | 'f16';
 export type Pooling = 'cls' | 'mean';
+
+/** The GPU that runs a model. */
+export interface DeviceInfo {
+  /** position among the GPUs that the driver shows */
+  idx: number;
+  /** as the driver says, e.g. 'NVIDIA H200' */
+  name: string;
+  /** e.g. '9.0' */
+  computeCapability: string;
+  numMultiprocessors: number;
+  /** true when the library's emulator runs instead of a GPU: right results, no speed; for tests */
+  emulated: boolean;
+}

@@ -1,8 +1,8 @@
 // @ts-check
 /**
  * Holds the arrows between the folders of native/: `node scripts/check-includes.mjs [ROOT]` prints every include that
- * scripts/folder-rules.mjs forbids and exits with 1 when there is one. ROOT holds native/ and bench/native/; the default
- * is the package's own root.
+ * scripts/folder-rules.mjs forbids and exits with 1 when there is one. ROOT holds native/, bench/native/ and bench/gpu/; the
+ * default is the package's own root.
  */
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
@@ -11,7 +11,11 @@ import { kernelTable, nativeRules, nodeHeaders } from './folder-rules.mjs';
 
 const root = path.resolve(process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url)));
 const native = path.join(root, 'native');
-const benches = path.join(root, 'bench', 'native');
+/** Folders beside native/, by the name that the rules have for them. */
+const benches = new Map([
+  ['bench', path.join(root, 'bench', 'native')],
+  ['bench/gpu', path.join(root, 'bench', 'gpu')],
+]);
 
 /** @param {string} folder absolute path */
 function sourcesUnder(folder) {
@@ -21,11 +25,13 @@ function sourcesUnder(folder) {
 }
 
 /**
- * The folder of native/ that a file lies in ('kernels/cpu'), or 'bench'.
+ * The folder of native/ that a file lies in ('kernels/cpu'), or the name of a folder of benches.
  * @param {string} file absolute path
  */
 function folderOf(file) {
-  if (file.startsWith(benches + path.sep)) return 'bench';
+  for (const [name, bench] of benches) {
+    if (file.startsWith(bench + path.sep)) return name;
+  }
   return path.dirname(path.relative(native, file)).split(path.sep).join('/');
 }
 
@@ -52,7 +58,7 @@ function objection(file, header) {
 }
 
 let violations = 0;
-const files = [...sourcesUnder(native), ...sourcesUnder(benches)];
+const files = [native, ...benches.values()].flatMap(sourcesUnder);
 for (const file of files) {
   for (const [index, line] of readFileSync(file, 'utf8').split('\n').entries()) {
     const [, opening, header] = /^\s*#\s*include\s*([<"])([^>"]+)[>"]/.exec(line) ?? [];

@@ -51,7 +51,17 @@ export const packageOwners = {
 };
 
 /** Every folder of native/ but addon, which may include everything and is the only one to see Node. */
-const nativeFolders = ['core', 'model', 'kernels', 'kernels/ref', 'kernels/cpu', 'plan', 'exec', 'search', 'cuda'];
+const nativeFolders = [
+  'core',
+  'model',
+  'kernels',
+  'kernels/ref',
+  'kernels/cpu',
+  'plan',
+  'exec',
+  'search',
+  'cuda',
+];
 
 /** What only a build for a GPU, or for the emulator, compiles. */
 const cudaFolders = ['kernels/cuda', 'exec/cuda'];
@@ -69,7 +79,10 @@ export const nativeRules = {
   'kernels/cpu': ['core', 'kernels'],
   'kernels/cuda': ['core', 'kernels', 'emulator'],
   // twins of what kernels/cuda says
-  emulator: ['core', 'kernels/cuda'],
+  emulator: ['core', 'kernels/cuda', 'emulator/async'],
+  'emulator/async': ['core', 'kernels/cuda', 'emulator'],
+  // headers with the toolkit's names
+  'emulator/include': ['emulator'],
   // the device's plan writes the records that its kernels read
   plan: ['core', 'model', 'kernels', 'kernels/cuda'],
   exec: ['core', 'model', 'kernels', 'plan'],

@@ -1,14 +1,8 @@
 // Writes the README's figures from the stored records, so that no number in it is typed by hand. `--check` only compares.
-import { readFileSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { format, resolveConfig } from 'prettier';
-
-const begin = '<!-- figures:begin -->';
-const end = '<!-- figures:end -->';
+import { readFileSync } from 'node:fs';
+import { table, writeSection } from './generated-section.mjs';
 
 const read = (path) => JSON.parse(readFileSync(new URL(`../${path}`, import.meta.url), 'utf8'));
-const table = (head, rows) =>
-  [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
 const source = (record, path) =>
   `[${path}](${path}): ${record.machine.cpu}, ${record.machine.cores} cores, ${record.date.slice(0, 10)}`;
 
@@ -50,19 +44,5 @@ function qualityFigures() {
   ];
 }
 
-const path = new URL('../README.md', import.meta.url);
-const readme = readFileSync(path, 'utf8');
-const [before, rest] = readme.split(begin);
-const after = rest?.split(end)[1];
-if (after === undefined) throw new Error(`README.md has no ${begin} … ${end}`);
 const figures = [...speedFigures(), '', ...qualityFigures()].join('\n');
-const style = await resolveConfig(fileURLToPath(path));
-const written = await format(`${before}${begin}\n\n${figures}\n\n${end}${after}`, {
-  ...style,
-  parser: 'markdown',
-});
-if (process.argv.includes('--check')) {
-  if (written !== readme) throw new Error('README.md does not show the stored records: run npm run figures');
-} else {
-  writeFileSync(path, written);
-}
+await writeSection('README.md', 'figures', figures, 'npm run figures');

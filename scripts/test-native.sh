@@ -12,7 +12,7 @@ if [ "${1:-}" = --sanitize ]; then
   export UBSAN_OPTIONS=print_stacktrace=1
 fi
 jobs=$(getconf _NPROCESSORS_ONLN)
-cmake -S . -B "$build" -DELASTICLM_SANITIZE="$sanitize" \
+cmake -S . -B "$build" -DELASTICLM_SANITIZE="$sanitize" -DELASTICLM_CUDA=OFF \
   -DELASTICLM_FUZZ_CASES="${ELASTICLM_FUZZ_CASES:-20000}" -DELASTICLM_FUZZ_SEED="${ELASTICLM_FUZZ_SEED:-1}"
 cmake --build "$build" --parallel "$jobs"
 ctest --test-dir "$build" --parallel "$jobs" --output-on-failure --no-tests=error

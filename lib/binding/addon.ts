@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ElasticError } from '../errors.js';
-import type { EncoderConfig, Pooling, Structure } from '../types.js';
+import type { Backend, DeviceInfo, EncoderConfig, Pooling, Precision, Structure } from '../types.js';
 
 /** What a forward gives back. */
 export type Output = 'hidden' | 'pooled' | 'pooler' | 'logits';
@@ -24,9 +24,28 @@ export interface AddonModelSpec {
   config: EncoderConfig;
   /** structures that `structureIdx` of a forward points into */
   structures: readonly Structure[];
+  /** forwards that may run at once, each on a thread of its own; on the cpu they also share each other's work */
   threads: number;
-  isa: string;
+  /** of the cpu */
+  isa?: string;
+  /** present: run on a GPU */
+  cuda?: AddonCudaChoice;
 }
+
+export interface AddonCudaChoice {
+  /** path of elasticlm_cuda.so */
+  library: string;
+  /** position of the GPU */
+  device: number;
+  precision: DevicePrecision;
+  path: DevicePath;
+}
+
+/** What GPUs compute in. */
+export type DevicePrecision = Extract<Precision, 'f32' | 'bf16' | 'f16'>;
+
+/** Which kernels run: 'auto', but in tests and measurements. */
+export type DevicePath = 'auto' | 'reference' | 'mma' | 'wgmma' | 'small';
 
 export interface AddonBatch {
   inputIds: Int32Array;
@@ -46,11 +65,18 @@ export interface AddonForwardSpec extends AddonBatch {
 }
 
 export interface AddonModelFacts {
+  backend: Exclude<Backend, 'auto'>;
+  /** instruction set: 'avx512', 'sm_90' */
   isa: string;
+  precision: DevicePrecision;
   threads: number;
+  /** memory of the packed weights, on a GPU its own */
   weightBytes: number;
+  /** rows of the classifier; 0 without one */
   numLabels: number;
   hasPooler: boolean;
+  /** of backend 'cuda' */
+  device?: DeviceInfo;
 }
 
 export interface AddonModel {
@@ -114,6 +140,13 @@ interface Package {
   version: string;
 }
 
+/** What node-gyp-build exports. */
+interface AddonLoader {
+  (folder: string): Addon;
+  /** the file that it would load */
+  path(folder: string): string;
+}
+
 let ownPackage: Package | undefined;
 let loaded: Addon | undefined;
 
@@ -153,11 +186,8 @@ function readOwnManifest(folder: string): Package | undefined {
 export function loadAddon(): Addon {
   if (loaded !== undefined) return loaded;
   const { root } = findPackage();
-  // Not called `require`: the CommonJS build writes import.meta.url with the module's own require.
-  const requirePackage = createRequire(import.meta.url);
   try {
-    const load = requirePackage('node-gyp-build') as (folder: string) => Addon;
-    loaded = load(root);
+    loaded = addonLoader()(root);
     return loaded;
   } catch (cause) {
     const reason = cause instanceof Error ? (cause.message.split('\n', 1)[0] ?? '') : String(cause);
@@ -172,4 +202,16 @@ export function loadAddon(): Addon {
       { cause },
     );
   }
+}
+
+/** The folder that the addon lies in. */
+export function addonFolder(): string {
+  loadAddon();
+  return dirname(addonLoader().path(findPackage().root));
+}
+
+function addonLoader(): AddonLoader {
+  // Not called `require`: the CommonJS build writes import.meta.url with the module's own require.
+  const requirePackage = createRequire(import.meta.url);
+  return requirePackage('node-gyp-build') as AddonLoader;
 }

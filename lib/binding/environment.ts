@@ -26,7 +26,8 @@ export function resolveThreads(option: number | undefined): number {
   );
 }
 
-function checkThreads(threads: number, received: unknown, subject: string): number {
+/** @throws ELASTICLM_ARGUMENT_INVALID */
+export function checkThreads(threads: number, received: unknown, subject: string): number {
   if (Number.isInteger(threads) && threads >= 1 && threads <= maxThreads) return threads;
   throw ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {
     expected: `a whole number from 1 to ${maxThreads}`,
@@ -34,6 +35,17 @@ function checkThreads(threads: number, received: unknown, subject: string): numb
     received: describeValue(received),
     remedy: 'Leave it out to use the processors that this process may use',
   });
+}
+
+/** While one forward computes, the next one's input is copied and its launches are queued. */
+const defaultStreams = 2;
+/** A few forwards fill a GPU; more only wait for each other, and each holds scratch memory there. */
+const maxStreams = 16;
+
+/** Forwards in flight on a GPU. ELASTICLM_THREADS, which counts processors, has no say. @throws ELASTICLM_ARGUMENT_INVALID */
+export function resolveStreams(option: number | undefined): number {
+  if (option === undefined) return defaultStreams;
+  return Math.min(checkThreads(option, option, 'options.threads'), maxStreams);
 }
 
 /**

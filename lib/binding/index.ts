@@ -1,7 +1,14 @@
 /** The only door to native code. */
-export type { Output } from './addon.js';
+export type { DevicePath, DevicePrecision, Output } from './addon.js';
 export { findPackage, loadAddon } from './addon.js';
-export { availableProcessors, resolveIsa, resolveThreads } from './environment.js';
+export { findCudaLibrary } from './cuda-library.js';
+export {
+  availableProcessors,
+  checkThreads,
+  resolveIsa,
+  resolveStreams,
+  resolveThreads,
+} from './environment.js';
 export { allocateFloats, unshared } from './memory.js';
 export { NativeModel } from './native-model.js';
 export type { ActivationSums, NativeForwardSpec, NativeModelFacts, NativeModelSpec } from './native-model.js';

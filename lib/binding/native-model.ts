@@ -1,28 +1,17 @@
 /** One set of weights in native memory, with the threads that work on it. */
 import type { EncoderConfig, PackedBatch, Pooling, Structure } from '../types.js';
-import { loadAddon, type AddonModel, type Output } from './addon.js';
+import {
+  loadAddon,
+  type AddonModel,
+  type AddonModelFacts,
+  type AddonModelSpec,
+  type Output,
+} from './addon.js';
 import { captureCallSite, runCall, toElasticError } from './call.js';
 import { Lifecycle } from './lifecycle.js';
 
-export interface NativeModelSpec {
-  /** the checkpoint's safetensors files */
-  paths: readonly string[];
-  config: EncoderConfig;
-  /** structures that `structureIdx` of a forward points into */
-  structures: readonly Structure[];
-  threads: number;
-  isa: string;
-}
-
-export interface NativeModelFacts {
-  isa: string;
-  threads: number;
-  /** memory of the packed weights */
-  weightBytes: number;
-  /** rows of the classifier; 0 without one */
-  numLabels: number;
-  hasPooler: boolean;
-}
+export type NativeModelSpec = AddonModelSpec;
+export type NativeModelFacts = AddonModelFacts;
 
 export interface NativeForwardSpec {
   batch: PackedBatch;
@@ -82,7 +71,7 @@ export class NativeModel {
     return this.#native.facts();
   }
 
-  /** Scratch memory that the threads hold now. */
+  /** Scratch memory held now. */
   arenaBytes(): number {
     this.#lifecycle.check('NativeModel.arenaBytes()');
     return this.#native.arenaBytes();
@@ -106,7 +95,10 @@ export class NativeModel {
     }
   }
 
-  /** One batch's activations: add them up in the batches' order, so that the totals are the same bits every time. */
+  /**
+   * One batch's activations: add them up in the batches' order, so that the totals are the same bits every time.
+   * @throws ELASTICLM_BACKEND_UNAVAILABLE on backend 'cuda', which does not measure them
+   */
   async calibrate(batch: PackedBatch, signal?: AbortSignal): Promise<ActivationSums> {
     const site = captureCallSite();
     this.#lifecycle.check('NativeModel.calibrate()');

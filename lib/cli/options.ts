@@ -1,5 +1,5 @@
-import { InvalidArgumentError, Option } from 'commander';
-import { ElasticError, type LevelChoice, type Precision } from '../index.js';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { ElasticError, type Backend, type LevelChoice, type LoadOptions, type Precision } from '../index.js';
 
 function parseNumber(text: string): number {
   const value = Number(text);
@@ -20,6 +20,12 @@ export function parseCount(text: string): number {
   throw new InvalidArgumentError(`expected a whole number of at least 1, received "${text}".`);
 }
 
+export function parsePosition(text: string): number {
+  const value = parseWhole(text);
+  if (value >= 0) return value;
+  throw new InvalidArgumentError(`expected a whole number of at least 0, received "${text}".`);
+}
+
 export function parseLevel(text: string): number {
   const value = parseNumber(text);
   if (value <= 0 || value > 1)
@@ -31,6 +37,7 @@ export function parseLevels(text: string): number[] {
   return text.split(',').map(parseLevel);
 }
 
+const backends: readonly Backend[] = ['auto', 'cpu', 'cuda'];
 const precisions: readonly Precision[] = ['auto', 'f32', 'bf16', 'i8', 'f16'];
 
 export function parsePrecisions(text: string): Precision[] {
@@ -81,8 +88,19 @@ export const jsonOption = () =>
 export const threadsOption = () =>
   new Option(
     '--threads <n>',
-    'threads that compute (default: the processors this process may use)',
+    'threads that compute (default: the processors this process may use); on a GPU forwards in flight (default: 2)',
   ).argParser(parseCount);
+export const backendOption = () =>
+  new Option('--backend <name>', 'where to run (default: auto, a GPU where one can be used)').choices(
+    backends,
+  );
+export const precisionOption = () =>
+  new Option(
+    '--precision <name>',
+    'what to compute in (default: auto, f32 on the cpu, bf16 on a GPU)',
+  ).choices(precisions);
+export const deviceOption = () =>
+  new Option('--device <idx>', 'which GPU (default: 0)').argParser(parsePosition);
 export const maxLengthOption = () =>
   new Option('--max-length <tokens>', 'longest text in tokens (default: what the checkpoint says)').argParser(
     parseCount,
@@ -99,6 +117,26 @@ export interface CommonOptions {
   json?: boolean;
   threads?: number;
   maxLength?: number;
+}
+
+/** Those of a command that loads a model. */
+export interface ModelOptions extends CommonOptions {
+  backend?: Backend;
+  precision?: Precision;
+  device?: number;
+}
+
+/** The options that say where and in what a model runs. */
+export function addModelOptions(command: Command): Command {
+  return command
+    .addOption(backendOption())
+    .addOption(precisionOption())
+    .addOption(deviceOption())
+    .addOption(threadsOption());
+}
+
+export function loadOptions(options: ModelOptions): LoadOptions {
+  return given(options, 'backend', 'precision', 'device', 'threads');
 }
 
 /** Only what the user gave: absent flags stay absent, so that the library's own defaults hold. */

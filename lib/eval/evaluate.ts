@@ -5,6 +5,7 @@ import { evaluateLabels, evaluateRegression, type TaskResult } from './evaluate-
 import { evaluateRetrieval, type RetrievalResult } from './evaluate-retrieval.js';
 import { evaluateSts, type StsResult } from './evaluate-sts.js';
 import { evaluateWikiQa, type WikiQaResult } from './evaluate-wikiqa.js';
+import type { Backend, Precision } from '../types.js';
 import type { LevelChoice } from './levels.js';
 
 export const evaluationTasks = [
@@ -36,6 +37,10 @@ export interface EvaluateOptions {
   /** for retrieval: level of the documents' vectors; default each query level's own */
   indexLevel?: number;
   maxLength?: number;
+  /** where and in what to run, as for ElasticModel.load() */
+  backend?: Backend;
+  precision?: Precision;
+  device?: number;
   threads?: number;
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
@@ -45,8 +50,13 @@ export type EvaluationResult = RetrievalResult | StsResult | WikiQaResult | Task
 
 /** One result per level, as soon as it is known. @throws what the task's reader and head throw */
 export async function* evaluate(options: EvaluateOptions): AsyncGenerator<EvaluationResult> {
-  const { model, task, threads, indexLevel, ...rest } = options;
-  const load = threads === undefined ? {} : { threads };
+  const { model, task, backend, precision, device, threads, indexLevel, ...rest } = options;
+  const load = {
+    ...(backend === undefined ? {} : { backend }),
+    ...(precision === undefined ? {} : { precision }),
+    ...(device === undefined ? {} : { device }),
+    ...(threads === undefined ? {} : { threads }),
+  };
   if (indexLevel !== undefined && task !== 'retrieval') {
     throw invalid('indexLevel', 'none but for the task retrieval', indexLevel);
   }

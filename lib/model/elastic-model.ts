@@ -2,30 +2,21 @@
 import { resolve } from 'node:path';
 import {
   allocateFloats,
-  NativeModel,
-  resolveIsa,
-  resolveThreads,
   type ActivationSums,
+  type NativeModel,
+  type NativeModelFacts,
   type Output,
 } from '../binding/index.js';
 import { describeValue, ElasticError } from '../errors.js';
-import type { Backend, EncoderConfig, Level, PackedBatch, Pooling, Precision, Structure } from '../types.js';
+import type { EncoderConfig, Level, PackedBatch, Pooling, Structure } from '../types.js';
 import { checkBatch } from './check-batch.js';
 import { readCheckpoint, type CheckpointFiles } from './checkpoint.js';
 import { computeFraction } from './compute-fraction.js';
 import { LevelTable } from './level-table.js';
-import { checkBackend, checkPrecision } from './load-options.js';
+import { loadNative, type LoadedModel } from './load-native.js';
+import { checkLoadOptions, type LoadOptions } from './load-options.js';
 import { checkStructure } from './check-structure.js';
 import { packageVersion } from './package-version.js';
-
-export interface LoadOptions {
-  /** where to run; this build has 'cpu' only, which 'auto' chooses */
-  backend?: Backend;
-  /** what to compute in; this build has 'f32' only, which 'auto' chooses */
-  precision?: Precision;
-  /** default: ELASTICLM_THREADS, else the processors that this process may use */
-  threads?: number;
-}
 
 /** What is known of a checkpoint once it has been loaded. */
 export interface CheckpointFacts extends Omit<CheckpointFiles, 'config' | 'directory'> {
@@ -56,19 +47,16 @@ export interface ForwardResult {
 }
 
 /** What really runs. */
-export interface ModelInfo {
-  backend: 'cpu';
-  isa: string;
-  precision: 'f32';
-  threads: number;
-  /** memory of the packed weights */
-  weightBytes: number;
-  /** size of the checkpoint's files, mapped for the embedding tables: shared with other processes, read on demand */
+export interface ModelInfo extends NativeModelFacts {
+  /** why backend 'auto' chose the cpu; absent when a backend was asked for, and on a GPU */
+  backendReason?: string;
+  /**
+   * on the cpu the size of the checkpoint's files, mapped for the embedding tables: shared with other processes, read on
+   * demand; on a GPU 0, for they are in its memory
+   */
   mappedBytes: number;
-  /** scratch memory that the threads hold now */
+  /** scratch memory held now: by the threads, or on the GPU */
   arenaBytes: number;
-  numLabels: number;
-  hasPooler: boolean;
   /** of this package */
   version: string;
 }
@@ -80,12 +68,11 @@ interface ChosenStructures {
   levels: (number | undefined)[];
 }
 
-interface ModelParts {
+interface ModelParts extends LoadedModel {
   directory: string;
   config: EncoderConfig;
   levels: readonly Level[];
   checkpoint: CheckpointFacts;
-  native: NativeModel;
 }
 
 export class ElasticModel {
@@ -96,6 +83,7 @@ export class ElasticModel {
   readonly levels: readonly Level[];
   readonly checkpoint: CheckpointFacts;
   readonly #native: NativeModel;
+  readonly #backendReason: string | undefined;
   readonly #levelTable: LevelTable;
 
   private constructor(parts: ModelParts) {
@@ -104,6 +92,7 @@ export class ElasticModel {
     this.levels = parts.levels;
     this.checkpoint = parts.checkpoint;
     this.#native = parts.native;
+    this.#backendReason = parts.backendReason;
     this.#levelTable = new LevelTable(parts.levels);
   }
 
@@ -111,7 +100,9 @@ export class ElasticModel {
    * Loads a checkpoint's folder. Files are read and weights are packed away from the event loop.
    * @throws ELASTICLM_FILE_NOT_FOUND, ELASTICLM_CONFIG_UNSUPPORTED, ELASTICLM_CONFIG_INVALID, ELASTICLM_ELASTIC_INVALID,
    * ELASTICLM_CHECKPOINT_INVALID, ELASTICLM_TENSOR_MISSING, ELASTICLM_TENSOR_SHAPE_MISMATCH, ELASTICLM_DTYPE_UNSUPPORTED,
-   * ELASTICLM_BACKEND_UNAVAILABLE, ELASTICLM_PRECISION_UNSUPPORTED, ELASTICLM_ISA_UNSUPPORTED, ELASTICLM_ARGUMENT_INVALID
+   * ELASTICLM_PRECISION_UNSUPPORTED, ELASTICLM_ISA_UNSUPPORTED, ELASTICLM_ARGUMENT_INVALID; for a GPU
+   * ELASTICLM_BACKEND_UNAVAILABLE (backend 'cuda' where there is no library, driver or GPU that it can use, or for a model
+   * that it cannot run), ELASTICLM_DEVICE_MEMORY_EXHAUSTED, ELASTICLM_DEVICE_FAILED
    */
   static async load(directory: string, options: LoadOptions = {}): Promise<ElasticModel> {
     if (typeof directory !== 'string') {
@@ -121,16 +112,13 @@ export class ElasticModel {
         received: describeValue(directory),
       });
     }
-    checkBackend(options.backend);
-    checkPrecision(options.precision);
-    const threads = resolveThreads(options.threads);
-    const isa = resolveIsa();
+    const request = checkLoadOptions(options);
     const { config, directory: folder, ...files }: CheckpointFiles = await readCheckpoint(resolve(directory));
     const levels = levelsOf(config, files);
-    const native = await NativeModel.load({ paths: files.files, config, structures: levels, threads, isa });
-    const { numLabels } = native.facts();
+    const loaded = await loadNative({ paths: files.files, config, structures: levels }, request);
+    const { numLabels } = loaded.native.facts();
     if (numLabels > 0 && files.id2label !== undefined && files.id2label.length !== numLabels) {
-      await native.close();
+      await loaded.native.close();
       throw ElasticError.of('ELASTICLM_CONFIG_INVALID', {
         expected: `${numLabels} labels, one for each row of the classifier`,
         subject: `id2label in ${folder}/config.json`,
@@ -142,7 +130,7 @@ export class ElasticModel {
       config,
       levels,
       checkpoint: { ...files, numLabels },
-      native,
+      ...loaded,
     });
   }
 
@@ -154,10 +142,9 @@ export class ElasticModel {
   info(): ModelInfo {
     const facts = this.#native.facts();
     return {
-      backend: 'cpu',
-      precision: 'f32',
       ...facts,
-      mappedBytes: this.checkpoint.fileBytes,
+      ...(this.#backendReason === undefined ? {} : { backendReason: this.#backendReason }),
+      mappedBytes: facts.backend === 'cpu' ? this.checkpoint.fileBytes : 0,
       arenaBytes: this.#native.arenaBytes(),
       version: packageVersion(),
     };
@@ -167,7 +154,7 @@ export class ElasticModel {
    * Runs a packed batch. Its arrays may be changed as soon as this has returned its promise.
    * @throws ELASTICLM_BATCH_INVALID, ELASTICLM_LEVEL_UNKNOWN, ELASTICLM_STRUCTURE_INVALID, ELASTICLM_ARGUMENT_INVALID,
    * ELASTICLM_CONFIG_INVALID (no pooler, no classifier), ELASTICLM_CALL_ABORTED, ELASTICLM_MODEL_CLOSED,
-   * ELASTICLM_MEMORY_EXHAUSTED
+   * ELASTICLM_MEMORY_EXHAUSTED, ELASTICLM_DEVICE_MEMORY_EXHAUSTED, ELASTICLM_DEVICE_FAILED
    */
   async forward(batch: PackedBatch, options: ForwardOptions): Promise<ForwardResult> {
     const given: unknown = options;
@@ -212,7 +199,8 @@ export class ElasticModel {
 
   /**
    * The whole model's activations over one batch, for importance. Add several batches' sums up in order.
-   * @throws ELASTICLM_BATCH_INVALID, ELASTICLM_CALL_ABORTED, ELASTICLM_MODEL_CLOSED
+   * @throws ELASTICLM_BATCH_INVALID, ELASTICLM_CALL_ABORTED, ELASTICLM_MODEL_CLOSED, ELASTICLM_BACKEND_UNAVAILABLE (backend
+   * 'cuda', which does not measure them)
    */
   async calibrate(batch: PackedBatch, options: { signal?: AbortSignal } = {}): Promise<ActivationSums> {
     return this.#native.calibrate(checkBatch(batch, this.config), options.signal);

@@ -1,24 +1,105 @@
-/** What this build can be asked to run on and in. */
+/** What a model can be asked to run on and in. */
+import { checkThreads } from '../binding/index.js';
 import { describeValue, ElasticError } from '../errors.js';
+import type { Backend, Precision } from '../types.js';
 
-/** @throws ELASTICLM_BACKEND_UNAVAILABLE, ELASTICLM_ARGUMENT_INVALID */
-export function checkBackend(backend: unknown): void {
-  if (backend === undefined || backend === 'auto' || backend === 'cpu') return;
-  throw ElasticError.of(backend === 'cuda' ? 'ELASTICLM_BACKEND_UNAVAILABLE' : 'ELASTICLM_ARGUMENT_INVALID', {
-    expected: "'auto' or 'cpu', the backends of this build",
-    subject: 'options.backend',
+export interface LoadOptions {
+  /**
+   * Where to run. 'cuda': on a GPU of compute capability 8.0 or later, or not at all. 'auto': on a GPU where the library
+   * of the cuda backend is there, a GPU can be used and the model has heads of 32 or 64; else on the cpu, and
+   * `info().backendReason` says why. Default: ELASTICLM_BACKEND, else 'auto'.
+   */
+  backend?: Backend;
+  /**
+   * What to compute in. On the cpu 'f32', which 'auto' chooses there. On a GPU 'bf16', which 'auto' chooses there, 'f16', or
+   * 'f32' with plain kernels, slow and for comparison: backend 'auto' computes 'f32' on the cpu.
+   */
+  precision?: Precision;
+  /** position of the GPU among those that the driver shows; default 0 */
+  device?: number;
+  /**
+   * On the cpu the threads that compute; default: ELASTICLM_THREADS, else the processors that this process may use. On a
+   * GPU the forwards in flight at a time, at most 16; default 2.
+   */
+  threads?: number;
+}
+
+/** Load options, checked and completed. */
+export interface LoadRequest {
+  backend: Backend;
+  precision: Precision;
+  device: number;
+  threads: number | undefined;
+}
+
+const backends: readonly unknown[] = ['auto', 'cpu', 'cuda'] satisfies Backend[];
+const cpuPrecisions: readonly unknown[] = ['auto', 'f32'] satisfies Precision[];
+/** Those of backend 'auto' too: it may turn out to be 'cuda'. */
+const cudaPrecisions: readonly unknown[] = ['auto', 'f32', 'bf16', 'f16'] satisfies Precision[];
+/** More than any machine has; a larger number is a mistake. */
+const maxDevices = 1024;
+
+/** @throws ELASTICLM_ARGUMENT_INVALID, ELASTICLM_PRECISION_UNSUPPORTED */
+export function checkLoadOptions(options: LoadOptions): LoadRequest {
+  const backend = checkBackend(options.backend);
+  const { threads } = options;
+  if (threads !== undefined) checkThreads(threads, threads, 'options.threads');
+  return {
+    backend,
+    precision: checkPrecision(options.precision ?? 'auto', backend),
+    device: checkDevice(options.device, backend),
+    threads,
+  };
+}
+
+function checkBackend(option: unknown): Backend {
+  const named = process.env.ELASTICLM_BACKEND;
+  const fromEnvironment = option === undefined && named !== undefined && named !== '';
+  const backend = option ?? (fromEnvironment ? named : 'auto');
+  if (backends.includes(backend)) return backend as Backend;
+  throw ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {
+    expected: "'auto', 'cpu' or 'cuda'",
+    subject: fromEnvironment ? 'environment variable ELASTICLM_BACKEND' : 'options.backend',
     received: describeValue(backend),
     remedy: "Leave it out, or choose 'cpu'",
   });
 }
 
-/** @throws ELASTICLM_PRECISION_UNSUPPORTED */
-export function checkPrecision(precision: unknown): void {
-  if (precision === undefined || precision === 'auto' || precision === 'f32') return;
+function checkPrecision(precision: Precision, backend: Backend): Precision {
+  if (backend === 'cpu') return checkCpuPrecision(precision);
+  if (cudaPrecisions.includes(precision)) return precision;
+  throw ElasticError.of('ELASTICLM_PRECISION_UNSUPPORTED', {
+    expected:
+      "'auto', 'f32', 'bf16' or 'f16', the precisions that GPUs compute in, of which the cpu has 'f32'",
+    subject: 'options.precision',
+    received: describeValue(precision),
+    remedy: 'Leave it out',
+  });
+}
+
+/**
+ * `whyCpu` says why backend 'auto' chose the cpu.
+ * @throws ELASTICLM_PRECISION_UNSUPPORTED
+ */
+export function checkCpuPrecision(precision: Precision, whyCpu?: string): Precision {
+  if (cpuPrecisions.includes(precision)) return precision;
+  const reason = whyCpu === undefined ? '' : `. Backend 'auto' chose the cpu: ${whyCpu}`;
   throw ElasticError.of('ELASTICLM_PRECISION_UNSUPPORTED', {
     expected: "'auto' or 'f32', the precisions that the cpu backend computes in",
     subject: 'options.precision',
     received: describeValue(precision),
-    remedy: "Leave it out, or choose 'f32'; checkpoints stored as F16 or BF16 load all the same",
+    remedy: `Leave it out, or choose 'f32'; checkpoints stored as F16 or BF16 load all the same${reason}`,
+  });
+}
+
+function checkDevice(option: unknown, backend: Backend): number {
+  if (option === undefined) return 0;
+  const valid = typeof option === 'number' && Number.isInteger(option) && option >= 0 && option < maxDevices;
+  if (valid && backend !== 'cpu') return option;
+  throw ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {
+    expected: valid ? "none on backend 'cpu', which uses no GPU" : 'the position of a GPU, from 0',
+    subject: 'options.device',
+    received: describeValue(option),
+    remedy: 'Leave it out to use the first one',
   });
 }

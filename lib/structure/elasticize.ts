@@ -79,7 +79,10 @@ export async function elasticize(options: ElasticizeOptions): Promise<Elasticize
   const folder = await OutputFolder.create(options.output, options.overwrite ?? false);
   try {
     const { threads } = options;
-    await using model = await ElasticModel.load(options.model, threads === undefined ? {} : { threads });
+    await using model = await ElasticModel.load(options.model, {
+      backend: 'cpu', // the one that measures activations
+      ...(threads === undefined ? {} : { threads }),
+    });
     const maxLength = options.maxLength ?? model.checkpoint.maxLength;
     const texts = await sampleTexts(options.texts, sample);
     const sums = await calibrate(model, await Tokenizer.load(model.directory), texts, {

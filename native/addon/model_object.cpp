@@ -1,7 +1,10 @@
 #include "addon/model_object.h"
 
 #include <algorithm>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "addon/convert.h"
 
@@ -45,6 +48,37 @@ Output to_output(const std::string& name) {
   fail_contract("output", "hidden, pooled, pooler or logits");
 }
 
+DType to_precision(const std::string& name) {
+  if (name == "f32") return DType::kF32;
+  if (name == "f16") return DType::kF16;
+  if (name == "bf16") return DType::kBF16;
+  fail_contract("precision", "f32, f16 or bf16");
+}
+
+const char* precision_name(DType precision) {
+  return precision == DType::kF32 ? "f32" : precision == DType::kF16 ? "f16" : "bf16";
+}
+
+std::optional<CudaChoice> to_cuda_choice(const Napi::Value& value) {
+  if (value.IsUndefined()) return std::nullopt;
+  const Napi::Object object = to_object(value, "cuda");
+  return CudaChoice{.library = to_string(object["library"], "cuda.library"),
+                    .device_idx = static_cast<int>(to_count(object["device"], "cuda.device")),
+                    .precision = to_precision(to_string(object["precision"], "cuda.precision")),
+                    .path = to_string(object["path"], "cuda.path")};
+}
+
+Napi::Object device_value(Napi::Env env, const DeviceSummary& device) {
+  Napi::Object value = Napi::Object::New(env);
+  value["idx"] = device.idx;
+  value["name"] = device.name;
+  value["computeCapability"] =
+      std::to_string(device.compute_capability / 10) + "." + std::to_string(device.compute_capability % 10);
+  value["numMultiprocessors"] = device.num_sms;
+  value["emulated"] = Napi::Boolean::New(env, device.emulated);
+  return value;
+}
+
 Pooling to_pooling(const std::string& name) {
   if (name == "cls") return Pooling::kCls;
   if (name == "mean") return Pooling::kMean;
@@ -78,12 +112,14 @@ ModelObject::ModelObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&] {
     const Napi::Object spec = to_object(info[0], "spec");
     auto state = std::make_shared<State>();
-    state->config = to_config(spec["config"]);
-    state->paths = to_strings(spec["paths"], "paths");
-    state->structures = to_structures(spec["structures"], state->config);
-    state->isa = choose_isa(to_string(spec["isa"], "isa"));
-    const int64_t threads = to_count(spec["threads"], "threads");
-    executor_ = Environment::of(info.Env()).create_executor(static_cast<int>(threads));
+    BackendSpec& backend = state->spec;
+    backend.config = to_config(spec["config"]);
+    backend.paths = to_strings(spec["paths"], "paths");
+    backend.structures = to_structures(spec["structures"], backend.config);
+    backend.cuda = to_cuda_choice(spec["cuda"]);
+    if (!backend.cuda.has_value()) backend.isa = choose_isa(to_string(spec["isa"], "isa"));
+    backend.num_threads = static_cast<int>(to_count(spec["threads"], "threads"));
+    executor_ = Environment::of(info.Env()).create_executor(backend.num_threads);
     state_ = std::move(state);
   });
 }
@@ -91,62 +127,66 @@ ModelObject::ModelObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
 ModelObject::~ModelObject() {
   // A stopped executor may mean that the environment has ended: nothing of it is touched then.
   if (executor_ == nullptr || executor_->closing()) return;
-  Environment::of(Env()).abandon(executor_, [state = state_](const Job&) { state->encoder.reset(); });
+  Environment::of(Env()).abandon(executor_, [state = state_](const Job&) { state->backend.reset(); });
 }
 
 Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    return Environment::of(info.Env()).start(executor_, [state = state_](const Job& job) {
-      state->encoder.emplace(load_weights(state->config, state->paths), state->isa, job.pool.num_threads());
+    return Environment::of(info.Env()).start(executor_, [state = state_](const Job&) {
+      state->backend =
+          state->spec.cuda.has_value() ? make_cuda_backend(state->spec) : make_cpu_backend(state->spec);
     });
   });
 }
 
-Encoder& ModelObject::encoder() const {
-  if (!state_->encoder.has_value()) fail_contract("model", "a loaded model");
-  return *state_->encoder;
+Backend& ModelObject::backend() const {
+  if (state_->backend == nullptr) fail_contract("model", "a loaded model");
+  return *state_->backend;
 }
 
 Napi::Value ModelObject::facts(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const ModelWeights& weights = encoder().weights();
+    const BackendFacts& known = backend().facts();
     Napi::Object facts = Napi::Object::New(info.Env());
-    facts["isa"] = isa_name(encoder().isa());
+    facts["backend"] = known.device.has_value() ? "cuda" : "cpu";
+    facts["isa"] = known.isa;
+    facts["precision"] = precision_name(known.precision);
     facts["threads"] = executor_->num_threads();
-    facts["weightBytes"] = static_cast<double>(weights.packed_bytes());
-    facts["numLabels"] = static_cast<double>(weights.num_labels);
-    facts["hasPooler"] = weights.pooler.has_value();
+    facts["weightBytes"] = static_cast<double>(known.weight_bytes);
+    facts["numLabels"] = static_cast<double>(known.num_labels);
+    facts["hasPooler"] = known.has_pooler;
+    if (known.device.has_value()) facts["device"] = device_value(info.Env(), *known.device);
     return facts;
   });
 }
 
 Napi::Value ModelObject::arena_bytes(const Napi::CallbackInfo& info) {
   return guarded(info.Env(),
-                 [&] { return Napi::Number::New(info.Env(), static_cast<double>(encoder().arena_bytes())); });
+                 [&] { return Napi::Number::New(info.Env(), static_cast<double>(backend().arena_bytes())); });
 }
 
 Napi::Value ModelObject::forward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    encoder();
+    backend();
     const Napi::Object spec = to_object(info[0], "spec");
     const auto request = std::make_shared<ForwardRequest>();
     request->batch = to_batch(spec);
     request->batch.structure_idx = to_int32s(spec["structureIdx"], "structureIdx");
-    request->structures = to_own_structures(spec, state_->config);
+    request->structures = to_own_structures(spec, state_->spec.config);
     request->options.output = to_output(to_string(spec["output"], "output"));
     request->options.pooling = to_pooling(to_string(spec["pooling"], "pooling"));
     request->options.normalize = to_bool(spec["normalize"], "normalize");
     request->out = to_float_output(spec["out"], "out");
     const auto work = [state = state_, request](const Job& job) {
       const Batch batch = request->batch.view();
-      const auto& structures = request->structures.empty() ? state->structures : request->structures;
-      validate(batch, state->config, static_cast<int64_t>(structures.size()));
+      const auto& own = request->structures;
+      const size_t num_structures = own.empty() ? state->spec.structures.size() : own.size();
+      validate(batch, state->spec.config, static_cast<int64_t>(num_structures));
       request->options.aborted = &job.aborted;
-      if (state->encoder->output_floats(batch, request->options.output) != request->out.size) {
+      if (state->backend->output_floats(batch, request->options.output) != request->out.size) {
         fail_contract("out", "an array as long as the output");
       }
-      state->encoder->forward(batch, structures, request->options, job.pool, job.worker_idx,
-                              request->out.data);
+      state->backend->forward(batch, own, request->options, job, request->out.data);
     };
     return Environment::of(info.Env()).start(executor_, work, spec["out"]);
   });
@@ -155,29 +195,28 @@ Napi::Value ModelObject::forward(const Napi::CallbackInfo& info) {
 Napi::Value ModelObject::plan(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const Napi::Object spec = to_object(info[0], "spec");
-    const std::vector<Structure> own = to_own_structures(spec, state_->config);
-    const std::vector<Structure>& structures = own.empty() ? state_->structures : own;
+    const std::vector<Structure> own = to_own_structures(spec, state_->spec.config);
+    const size_t num_structures = own.empty() ? state_->spec.structures.size() : own.size();
     OwnedBatch batch;
     batch.cu_seqlens = to_int32s(spec["cuSeqlens"], "cuSeqlens");
     batch.structure_idx = to_int32s(spec["structureIdx"], "structureIdx");
-    validate_shape(batch, state_->config, static_cast<int64_t>(structures.size()));
+    validate_shape(batch, state_->spec.config, static_cast<int64_t>(num_structures));
     const BatchShape shape{batch.cu_seqlens, batch.structure_idx};
-    const Plan plan = make_plan(state_->config, structures, shape, executor_->num_threads());
-    return Napi::String::New(info.Env(), plan.to_string(state_->config, structures));
+    return Napi::String::New(info.Env(), backend().plan_text(shape, own));
   });
 }
 
 Napi::Value ModelObject::calibrate(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    encoder();
+    backend();
     const auto batch = std::make_shared<OwnedBatch>(to_batch(to_object(info[0], "batch")));
     batch->structure_idx.resize(batch->cu_seqlens.empty() ? 0 : batch->cu_seqlens.size() - 1);
     const OutputArray<double> heads = to_double_output(info[1], "heads");
     const OutputArray<double> neurons = to_double_output(info[2], "neurons");
     const auto work = [state = state_, batch, heads, neurons](const Job& job) {
-      validate(batch->view(), state->config, 1);
+      validate(batch->view(), state->spec.config, 1);
       ActivationSums sums;
-      state->encoder->accumulate_activations(batch->view(), job.pool, job.worker_idx, sums);
+      state->backend->accumulate_activations(batch->view(), job, sums);
       if (std::ssize(sums.heads) != heads.size || std::ssize(sums.neurons) != neurons.size) {
         fail_contract("heads and neurons", "[L * H] and [L * F] numbers");
       }
@@ -194,7 +233,7 @@ Napi::Value ModelObject::calibrate(const Napi::CallbackInfo& info) {
 Napi::Value ModelObject::close(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     return Environment::of(info.Env()).close(executor_, [state = state_](const Job&) {
-      state->encoder.reset();
+      state->backend.reset();
     });
   });
 }

@@ -1,15 +1,12 @@
-// The addon's Model: weights, an encoder over them, and the threads that run it.
+// The addon's Model: weights on a backend, and the threads that run it.
 #pragma once
 
 #include <napi.h>
 
 #include <memory>
-#include <optional>
-#include <string>
-#include <vector>
 
+#include "addon/backend.h"
 #include "addon/environment.h"
-#include "exec/encoder.h"
 
 namespace elasticlm {
 
@@ -22,11 +19,8 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
  private:
   // Shared with the calls in flight, which outlive a collected object.
   struct State {
-    EncoderConfig config;
-    std::vector<std::string> paths;
-    std::vector<Structure> structures;
-    Isa isa = Isa::kRef;
-    std::optional<Encoder> encoder;  // set by load, emptied by close
+    BackendSpec spec;
+    std::unique_ptr<Backend> backend;  // set by load, emptied by close
   };
 
   Napi::Value load(const Napi::CallbackInfo& info);
@@ -37,7 +31,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value calibrate(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
-  Encoder& encoder() const;
+  Backend& backend() const;
 
   std::shared_ptr<State> state_;
   std::shared_ptr<Executor> executor_;

@@ -9,5 +9,7 @@ export default defineConfig({
     fileParallelism: false,
     testTimeout: 3_600_000,
     hookTimeout: 600_000,
+    // The records are those of the cpu backend, also on a machine with a GPU.
+    env: { ELASTICLM_BACKEND: 'cpu' },
   },
 });

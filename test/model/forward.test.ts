@@ -11,6 +11,7 @@ import { defaultModelDirectory } from '../support/default-model.js';
 import { expectRejection } from '../support/expect-code.js';
 import { Random } from '../support/random.js';
 import { range, ReferenceEncoder, type KeptParts } from '../support/reference-encoder.js';
+import { referenceOutput } from '../support/reference-output.js';
 
 let root: string;
 beforeAll(() => {
@@ -34,28 +35,6 @@ async function withModel(
   } finally {
     await model.close();
   }
-}
-
-/** What the reference gives for each sequence of a batch, end to end. */
-function referenceOutput(
-  reference: ReferenceEncoder,
-  batch: PackedBatch,
-  options: ForwardOptions,
-  kept: (sequence: number) => KeptParts,
-): number[] {
-  return range(batch.cuSeqlens.length - 1).flatMap((sequence) => {
-    const hidden = reference.hidden(sequenceOf(batch, sequence), kept(sequence));
-    switch (options.output) {
-      case 'hidden':
-        return [...hidden];
-      case 'pooled':
-        return [...reference.pool(hidden, options.pooling ?? 'mean', options.normalize ?? false)];
-      case 'pooler':
-        return [...reference.pooler(hidden)];
-      case 'logits':
-        return [...reference.logits(hidden)];
-    }
-  });
 }
 
 /**

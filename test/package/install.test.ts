@@ -107,7 +107,7 @@ describe('the package installed where there is no compiler', () => {
   });
 
   it('leaves tests and build products out', () => {
-    for (const name of ['test', 'native/test', 'bench', 'docs', 'lib', '.ci']) {
+    for (const name of ['test', 'native/test', 'native/emulator', 'bench', 'docs', 'lib', '.ci']) {
       expect(existsSync(path.join(installed, name)), name).toBe(false);
     }
   });

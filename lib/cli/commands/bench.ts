@@ -4,10 +4,14 @@ import {
   forwardFlops,
   packBatch,
   type LevelChoice,
+  type LoadOptions,
+  type ModelInfo,
   type PackedBatch,
   type Precision,
 } from '../../index.js';
 import {
+  backendOption,
+  deviceOption,
   given,
   jsonOption,
   levelChoiceOption,
@@ -20,23 +24,20 @@ import {
 } from '../options.js';
 import { printJson, printTable } from '../output.js';
 
-interface BenchOptions extends CommonOptions {
+interface BenchOptions extends CommonOptions, Pick<LoadOptions, 'backend' | 'device'> {
   shapes: Shape[];
   level: LevelChoice;
   precision: Precision[];
 }
 
 /** One measured point; a result line of `elasticlm bench --json`. */
-interface BenchResult {
+interface BenchResult extends Pick<ModelInfo, 'backend' | 'isa' | 'precision' | 'threads'> {
   shape: string;
   level: number;
-  precision: string;
-  threads: number;
   medianMs: number;
   p95Ms: number;
   tokensPerSecond: number;
   gflops: number;
-  isa: string;
 }
 
 const warmUps = 2;
@@ -60,8 +61,10 @@ export function benchCommand(): Command {
     .addOption(
       new Option('--precision <list>', 'precisions to load the model in')
         .argParser(parsePrecisions)
-        .default(['f32'], 'f32'),
+        .default(['auto'], 'auto'),
     )
+    .addOption(backendOption())
+    .addOption(deviceOption())
     .addOption(threadsOption())
     .addOption(jsonOption())
     .action(bench);
@@ -70,7 +73,8 @@ export function benchCommand(): Command {
 async function bench(directory: string, options: BenchOptions): Promise<void> {
   const results: BenchResult[] = [];
   for (const precision of options.precision) {
-    await using model = await ElasticModel.load(directory, { precision, ...given(options, 'threads') });
+    const where = given(options, 'backend', 'device', 'threads');
+    await using model = await ElasticModel.load(directory, { precision, ...where });
     for (const shape of options.shapes) {
       for (const level of resolveLevels(options.level, model.levels)) {
         const result = await measure(model, shape, level);
@@ -81,7 +85,18 @@ async function bench(directory: string, options: BenchOptions): Promise<void> {
   }
   if (options.json !== true) {
     printTable(
-      ['shape', 'level', 'precision', 'threads', 'median ms', 'p95 ms', 'tokens/s', 'GFLOP/s', 'isa'],
+      [
+        'shape',
+        'level',
+        'precision',
+        'threads',
+        'median ms',
+        'p95 ms',
+        'tokens/s',
+        'GFLOP/s',
+        'backend',
+        'isa',
+      ],
       results.map((r) => [
         r.shape,
         r.level,
@@ -91,6 +106,7 @@ async function bench(directory: string, options: BenchOptions): Promise<void> {
         r.p95Ms.toFixed(3),
         Math.round(r.tokensPerSecond),
         r.gflops.toFixed(1),
+        r.backend,
         r.isa,
       ]),
     );
@@ -119,7 +135,7 @@ async function measure(model: ElasticModel, shape: Shape, level: number): Promis
   }
   times.sort((a, b) => a - b);
   const medianMs = times[times.length >> 1]!;
-  const { isa, precision, threads } = model.info();
+  const { backend, isa, precision, threads } = model.info();
   const structure = model.levels.find((entry) => entry.level === level)!;
   const flops = shape.lengths.reduce((sum, length) => sum + forwardFlops(model.config, structure, length), 0);
   return {
@@ -131,6 +147,7 @@ async function measure(model: ElasticModel, shape: Shape, level: number): Promis
     p95Ms: times[Math.min(times.length - 1, Math.floor(times.length * 0.95))]!,
     tokensPerSecond: (batch.inputIds.length / medianMs) * 1000,
     gflops: flops / medianMs / 1e6,
+    backend,
     isa,
   };
 }

@@ -2,16 +2,18 @@ import { Command, Option } from 'commander';
 import { ElasticDenser } from '../../index.js';
 import { readLines, type NumberedLine } from '../lines.js';
 import {
+  addModelOptions,
   given,
   jsonOption,
   levelOption,
+  loadOptions,
   maxLengthOption,
-  threadsOption,
   type CommonOptions,
+  type ModelOptions,
 } from '../options.js';
 import { printJson, printTable } from '../output.js';
 
-interface EmbedOptions extends CommonOptions {
+interface EmbedOptions extends ModelOptions {
   level: number;
   kind: 'query' | 'document';
 }
@@ -20,7 +22,7 @@ interface EmbedOptions extends CommonOptions {
 const textsPerCall = 256;
 
 export function embedCommand(): Command {
-  return new Command('embed')
+  const command = new Command('embed')
     .description('vectors of texts, one text per line')
     .argument('<model>', 'folder of a checkpoint')
     .argument('[file]', 'file of texts, - for standard input', '-')
@@ -28,14 +30,12 @@ export function embedCommand(): Command {
     .addOption(
       new Option('--kind <kind>', 'what the texts are').choices(['query', 'document']).default('document'),
     )
-    .addOption(maxLengthOption())
-    .addOption(threadsOption())
-    .addOption(jsonOption())
-    .action(embed);
+    .addOption(maxLengthOption());
+  return addModelOptions(command).addOption(jsonOption()).action(embed);
 }
 
 async function embed(directory: string, file: string, options: EmbedOptions): Promise<void> {
-  await using denser = await ElasticDenser.load(directory, given(options, 'threads'));
+  await using denser = await ElasticDenser.load(directory, loadOptions(options));
   for await (const texts of partsOf(readLines(file))) {
     const encodeOptions = { level: options.level, kind: options.kind, ...given(options, 'maxLength') };
     const { data, dims } = await denser.encode(texts, encodeOptions);

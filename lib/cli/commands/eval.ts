@@ -1,17 +1,18 @@
 import { Command, Option } from 'commander';
 import { evaluate, evaluationTasks, type EvaluationTask, type LevelChoice } from '../../index.js';
 import {
+  addModelOptions,
   given,
   jsonOption,
   levelChoiceOption,
+  loadOptions,
   maxLengthOption,
   parseLevel,
-  threadsOption,
-  type CommonOptions,
+  type ModelOptions,
 } from '../options.js';
 import { printJson, printTable, Progress } from '../output.js';
 
-interface EvalOptions extends CommonOptions {
+interface EvalOptions extends ModelOptions {
   task: EvaluationTask;
   data: string;
   split?: string;
@@ -20,7 +21,7 @@ interface EvalOptions extends CommonOptions {
 }
 
 export function evalCommand(): Command {
-  return new Command('eval')
+  const command = new Command('eval')
     .description("a task's official metrics, level by level")
     .argument('<model>', 'folder of a checkpoint')
     .addOption(new Option('--task <name>', 'the task').choices(evaluationTasks).makeOptionMandatory())
@@ -33,10 +34,8 @@ export function evalCommand(): Command {
         "level of the documents' vectors (default: each query level's own)",
       ).argParser(parseLevel),
     )
-    .addOption(maxLengthOption())
-    .addOption(threadsOption())
-    .addOption(jsonOption())
-    .action(runEval);
+    .addOption(maxLengthOption());
+  return addModelOptions(command).addOption(jsonOption()).action(runEval);
 }
 
 async function runEval(directory: string, options: EvalOptions): Promise<void> {
@@ -47,7 +46,8 @@ async function runEval(directory: string, options: EvalOptions): Promise<void> {
     data: options.data,
     levels: options.level,
     onProgress: (done, total) => progress.update(done, total),
-    ...given(options, 'split', 'indexLevel', 'maxLength', 'threads'),
+    ...given(options, 'split', 'indexLevel', 'maxLength'),
+    ...loadOptions(options),
   });
   const rows: Record<string, string | number>[] = [];
   try {

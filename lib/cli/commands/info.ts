@@ -1,19 +1,17 @@
 import { Command } from 'commander';
-import { ElasticModel } from '../../index.js';
-import { given, jsonOption, threadsOption, type CommonOptions } from '../options.js';
+import { ElasticModel, type ModelInfo } from '../../index.js';
+import { addModelOptions, jsonOption, loadOptions, type ModelOptions } from '../options.js';
 import { printJson, printTable } from '../output.js';
 
 export function infoCommand(): Command {
-  return new Command('info')
+  const command = new Command('info')
     .description('what a checkpoint holds and what would run it')
-    .argument('<model>', 'folder of a checkpoint')
-    .addOption(threadsOption())
-    .addOption(jsonOption())
-    .action(info);
+    .argument('<model>', 'folder of a checkpoint');
+  return addModelOptions(command).addOption(jsonOption()).action(info);
 }
 
-async function info(directory: string, options: CommonOptions): Promise<void> {
-  await using model = await ElasticModel.load(directory, given(options, 'threads'));
+async function info(directory: string, options: ModelOptions): Promise<void> {
+  await using model = await ElasticModel.load(directory, loadOptions(options));
   const facts = { model: directory, ...model.info(), config: model.config, levels: model.levels };
   if (options.json === true) {
     printJson(facts);
@@ -23,8 +21,9 @@ async function info(directory: string, options: CommonOptions): Promise<void> {
   process.stdout.write(
     `${directory}: ${config.numLayers} layers, hidden ${config.hiddenSize}, ${config.numHeads} heads, ` +
       `${config.intermediateSize} neurons, at most ${model.checkpoint.maxLength} tokens\n` +
-      `runs on ${facts.backend} (${facts.isa}), ${facts.precision}, ${facts.threads} threads, ` +
-      `${(facts.weightBytes / 2 ** 20).toFixed(1)} MiB of packed weights shared by all levels\n`,
+      `runs on ${facts.backend} (${placeOf(facts)}), ${facts.precision}, ` +
+      `${(facts.weightBytes / 2 ** 20).toFixed(1)} MiB of packed weights shared by all levels\n` +
+      (facts.backendReason === undefined ? '' : `not on a GPU: ${facts.backendReason}\n`),
   );
   printTable(
     ['level', 'heads per layer', 'neurons per layer', 'compute'],
@@ -35,4 +34,10 @@ async function info(directory: string, options: CommonOptions): Promise<void> {
       `${(100 * entry.computeFraction).toFixed(1)}%`,
     ]),
   );
+}
+
+function placeOf({ device, isa, threads }: ModelInfo): string {
+  if (device === undefined) return `${isa}, ${threads} threads`;
+  const name = device.emulated ? 'an emulated GPU' : device.name;
+  return `${name}, ${isa}, ${threads} forwards in flight`;
 }

@@ -2,37 +2,36 @@ import { Command, Option } from 'commander';
 import { ElasticRanker } from '../../index.js';
 import { readLines, type NumberedLine } from '../lines.js';
 import {
+  addModelOptions,
   given,
   jsonOption,
   levelOption,
+  loadOptions,
   maxLengthOption,
   parseCount,
-  threadsOption,
-  type CommonOptions,
+  type ModelOptions,
 } from '../options.js';
 import { printJson, printTable } from '../output.js';
 
-interface RankOptions extends CommonOptions {
+interface RankOptions extends ModelOptions {
   level: number;
   topK?: number;
 }
 
 export function rankCommand(): Command {
-  return new Command('rank')
+  const command = new Command('rank')
     .description('orders documents by relevance to a query with a cross-encoder, one document per line')
     .argument('<model>', 'folder of a one-label sequence classification checkpoint')
     .argument('<query>', 'the query')
     .argument('[file]', 'file of documents, - for standard input', '-')
     .addOption(levelOption())
     .addOption(new Option('--top-k <n>', 'how many to print').argParser(parseCount))
-    .addOption(maxLengthOption())
-    .addOption(threadsOption())
-    .addOption(jsonOption())
-    .action(rank);
+    .addOption(maxLengthOption());
+  return addModelOptions(command).addOption(jsonOption()).action(rank);
 }
 
 async function rank(directory: string, query: string, file: string, options: RankOptions): Promise<void> {
-  await using ranker = await ElasticRanker.load(directory, given(options, 'threads'));
+  await using ranker = await ElasticRanker.load(directory, loadOptions(options));
   const documents: NumberedLine[] = [];
   for await (const document of readLines(file)) documents.push(document);
   const texts = documents.map(({ text }) => text);

@@ -10,20 +10,21 @@ import {
   type RetrieveOptions,
 } from '../../index.js';
 import {
+  addModelOptions,
   given,
   jsonOption,
   levelChoiceOption,
+  loadOptions,
   maxLengthOption,
   parseCount,
   parseLevel,
   resolveLevels,
-  threadsOption,
-  type CommonOptions,
+  type ModelOptions,
 } from '../options.js';
 import { formatMs, printJson, printTable, Progress } from '../output.js';
 import { readPassages, type Passage } from '../passages.js';
 
-interface SearchOptions extends CommonOptions {
+interface SearchOptions extends ModelOptions {
   query: string[];
   level: LevelChoice;
   indexLevel: number;
@@ -35,7 +36,7 @@ interface SearchOptions extends CommonOptions {
 const repetitions = 7;
 
 export function searchCommand(): Command {
-  return new Command('search')
+  const command = new Command('search')
     .description('searches text files at several levels; documents are indexed once, at one level')
     .argument('<model>', 'folder of a checkpoint')
     .argument('[paths...]', '.md and .txt files, or folders of them; not needed with an existing --index')
@@ -46,10 +47,8 @@ export function searchCommand(): Command {
     )
     .option('--index <file>', 'index to search; written from the paths when it does not exist')
     .addOption(new Option('--top-k <n>', 'hits per query').argParser(parseCount).default(1))
-    .addOption(maxLengthOption())
-    .addOption(threadsOption())
-    .addOption(jsonOption())
-    .action(search);
+    .addOption(maxLengthOption());
+  return addModelOptions(command).addOption(jsonOption()).action(search);
 }
 
 function collect(value: string, previous: string[] = []): string[] {
@@ -57,7 +56,7 @@ function collect(value: string, previous: string[] = []): string[] {
 }
 
 async function search(directory: string, paths: string[], options: SearchOptions): Promise<void> {
-  await using denser = await ElasticDenser.load(directory, given(options, 'threads'));
+  await using denser = await ElasticDenser.load(directory, loadOptions(options));
   const levels = resolveLevels(options.level, denser.model.levels);
   const { origin, indexLevel, ...opened } = await openIndex(denser, paths, options);
   await using retriever = opened.retriever;

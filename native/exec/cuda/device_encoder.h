@@ -29,6 +29,7 @@ struct DeviceEncoderOptions {
   DevicePath path = DevicePath::kAuto;
   int num_streams = 1;    // forwards that may run at once
   bool use_graphs = true;  // capture a forward of each token bucket once, replay it afterwards
+  bool programmatic_launches = true;  // compute capability 9.0: a kernel starts while the one before it ends
 };
 
 struct DeviceFacts {
@@ -60,6 +61,9 @@ class DeviceEncoder {
   // kDeviceMemoryExhausted, kDeviceFailed.
   void forward(const Batch& batch, std::span<const Structure> structures, const ForwardOptions& options, int stream_idx,
                float* out);
+
+  // Time that the stream's last forward took on the GPU, from the upload of its plan to the end of the results' way back.
+  double device_ms(int stream_idx) const;
 
   // GPU memory of activations, plans and results held now, all streams.
   int64_t arena_bytes() const;

@@ -91,6 +91,10 @@ ELASTICLM_DEVICE void wgmma_fence();
 ELASTICLM_DEVICE void wgmma_commit();
 template <int kPending>
 ELASTICLM_DEVICE void wgmma_wait();
+// No instruction: the compiler moves no access to acc across it. Belongs before wgmma_fence and after wgmma_wait, which do
+// not name the registers that they order.
+template <int kSize>
+ELASTICLM_DEVICE void wgmma_pin(float (&acc)[kSize]);
 
 // setmaxnreg.{dec,inc}.sync.aligned.u32, whole warpgroup
 template <int kRegisters>

@@ -119,3 +119,7 @@ ELASTICLM_DEVICE void grid_dependency_launch() {}
 #endif
 
 }  // namespace elasticlm::cuda::ptx
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(__CUDA_ARCH__)
+#include "kernels/cuda/wgmma_nvcc.cuh"
+#endif

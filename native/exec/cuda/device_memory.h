@@ -1,0 +1,88 @@
+// What a forward owns of the CUDA runtime, each released once by its owner. Releasing ignores errors: it runs when another
+// error is already on its way, or when a failed device refuses everything.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+#include "kernels/cuda/launch.h"
+
+namespace elasticlm::cuda {
+
+struct FreeDevice {
+  void operator()(std::byte* data) const { static_cast<void>(cudaFree(data)); }
+};
+struct FreePinned {
+  void operator()(std::byte* data) const { static_cast<void>(cudaFreeHost(data)); }
+};
+struct DestroyStream {
+  void operator()(cudaStream_t stream) const { static_cast<void>(cudaStreamDestroy(stream)); }
+};
+struct DestroyEvent {
+  void operator()(cudaEvent_t event) const { static_cast<void>(cudaEventDestroy(event)); }
+};
+struct DestroyGraph {
+  void operator()(cudaGraph_t graph) const { static_cast<void>(cudaGraphDestroy(graph)); }
+};
+struct DestroyGraphExec {
+  void operator()(cudaGraphExec_t graph) const { static_cast<void>(cudaGraphExecDestroy(graph)); }
+};
+
+template <typename Free>
+class Buffer {
+ public:
+  std::byte* data() const { return data_.get(); }
+  int64_t bytes() const { return bytes_; }
+
+  // At least `bytes`, content unspecified; what it held before is given back first, so that two copies are never needed.
+  // Throws kDeviceMemoryExhausted and is empty then.
+  void allocate(int64_t bytes);
+  void release() {
+    data_.reset();
+    bytes_ = 0;
+  }
+
+ private:
+  std::unique_ptr<std::byte, Free> data_;
+  int64_t bytes_ = 0;
+};
+using DeviceBuffer = Buffer<FreeDevice>;
+using PinnedBuffer = Buffer<FreePinned>;
+
+using Stream = std::unique_ptr<std::remove_pointer_t<cudaStream_t>, DestroyStream>;
+using Event = std::unique_ptr<std::remove_pointer_t<cudaEvent_t>, DestroyEvent>;
+using Graph = std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, DestroyGraph>;
+using GraphExec = std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, DestroyGraphExec>;
+
+// One that does not wait for the legacy default stream.
+Stream make_stream();
+// One that keeps the time at which it was passed.
+Event make_event();
+
+// What `enqueue` puts into `stream`, recorded instead of run. Calls of other threads are free to go on meanwhile.
+template <typename Enqueue>
+GraphExec capture(cudaStream_t stream, const Enqueue& enqueue) {
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "to begin the capture of a graph");
+  cudaGraph_t recorded = nullptr;
+  try {
+    enqueue();
+  } catch (...) {
+    // The stream must leave its capture, whatever became of it.
+    static_cast<void>(cudaStreamEndCapture(stream, &recorded));
+    static_cast<void>(cudaGetLastError());
+    const Graph dropped(recorded);
+    throw;
+  }
+  const cudaError_t ended = cudaStreamEndCapture(stream, &recorded);
+  const Graph graph(recorded);
+  check(ended, "to end the capture of a graph");
+  cudaGraphExec_t executable = nullptr;
+  check(cudaGraphInstantiate(&executable, graph.get(), 0), "to instantiate a graph");
+  return GraphExec(executable);
+}
+
+}  // namespace elasticlm::cuda

@@ -1,0 +1,87 @@
+// attention_forward on tensor cores with mma.sync and cp.async. Buys over attention_reference.cu: products on tensor cores,
+// K and V read once for 64 queries, one pass over the keys.
+#include <algorithm>
+
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention_items.cuh"
+#include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/for_dtype.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/ptx.cuh"
+
+namespace elasticlm::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+// A warp alone has its share of the block's shared memory: 32 keys.
+constexpr int kAloneRows = kAttentionStages * kTileKeys / kWarps;
+template <int kHeadDim>
+constexpr int kBlocksPerSm = kHeadDim == 64 ? 3 : 4;
+
+template <typename T, int kHeadDim>
+__global__ void __launch_bounds__(kWarps* kWarpThreads, kBlocksPerSm<kHeadDim>)
+    attention_mma_kernel(const __grid_constant__ DeviceAttentionArgs args) {
+  ptx::grid_dependency_wait();
+  ptx::grid_dependency_launch();  // all blocks of this launch run already: what comes next only takes what they leave
+  unsigned char* shared = shared_memory();
+
+  const auto stride = static_cast<int>(gridDim.x);
+  const int warp = static_cast<int>(threadIdx.x) / kWarpThreads;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
+  for (int next = static_cast<int>(blockIdx.x); next < args.step->num_items;) {
+    const AttentionStep step = *args.step;
+    // The block's next items, one for each warp: lane l looks at item l % kWarps. No rows where the list ends.
+    AttentionItem item;
+    const int ahead = next + lane % kWarps * stride;
+    if (ahead < step.num_items) item = attention_item(args, step, ahead);
+    int longest = item.num_rows;
+    for (int offset = 1; offset < kWarps; offset *= 2) {
+      longest = max(longest, __shfl_xor_sync(kFullWarp, longest, offset));
+    }
+    const bool alone = longest <= kAloneRows && next + stride < step.num_items;
+    const int source = alone ? warp : 0;
+    item.row_begin = __shfl_sync(kFullWarp, item.row_begin, source);
+    item.num_rows = __shfl_sync(kFullWarp, item.num_rows, source);
+    item.query_begin = __shfl_sync(kFullWarp, item.query_begin, source);
+    item.head = __shfl_sync(kFullWarp, item.head, source);
+    const AttentionHead<T, kHeadDim> head = head_of<T, kHeadDim>(args, item);
+    __syncthreads();  // nobody reads shared memory for the items before these
+    if (alone) {
+      unsigned char* own = shared + warp * (kAttentionSharedBytes<kHeadDim> / kWarps);
+      if (item.num_rows > 0) attend_alone<T, kHeadDim, kAloneRows>(head, own);
+      next += kWarps * stride;
+    } else {
+      attend_together<T, kHeadDim, kWarps>(head, item.query_begin, shared);
+      next += stride;
+    }
+  }
+}
+
+template <typename T, int kHeadDim>
+void launch_mma(const DeviceAttentionArgs& args, const LaunchContext& context) {
+  const int64_t max_items = max_attention_items(args, context);
+  if (max_items == 0) return;
+  const auto num_blocks = std::min<int64_t>(max_items, int64_t{context.num_sms} * kBlocksPerSm<kHeadDim>);
+  launch(attention_mma_kernel<T, kHeadDim>,
+         {.grid = dim3(static_cast<unsigned>(num_blocks)),
+          .block = dim3(kWarps * kWarpThreads),
+          .shared_bytes = kAttentionSharedBytes<kHeadDim>,
+          .stream = context.stream,
+          .programmatic = context.programmatic},
+         args);
+}
+
+}  // namespace
+
+void attention_mma_forward(const DeviceAttentionArgs& args, const LaunchContext& context) {
+  for_dtype_16(args.dtype, [&]<typename T>() {
+    if (args.head_dim == 64) {
+      launch_mma<T, 64>(args, context);
+    } else {
+      launch_mma<T, 32>(args, context);
+    }
+  });
+}
+
+}  // namespace elasticlm::cuda
