@@ -14,5 +14,5 @@ if [ "${1:-}" = --emulated ]; then
   library=elasticlm_cuda_emulated
 fi
 [ $# -gt 0 ] || set -- $library
-cmake -S . -B $build -DELASTICLM_CUDA=$cuda ${CUDA_ARCHITECTURES:+-DCUDA_ARCHITECTURES="$CUDA_ARCHITECTURES"}
+cmake -S . -B $build -DELASTICLM_CUDA=$cuda -UCUDA_ARCHITECTURES ${CUDA_ARCHITECTURES:+-DCUDA_ARCHITECTURES="$CUDA_ARCHITECTURES"}
 cmake --build $build --parallel "$(getconf _NPROCESSORS_ONLN)" --target "$@"

@@ -92,7 +92,7 @@ export const nativeRules = {
   cuda: ['core', 'model', 'plan', 'exec', 'exec/cuda'],
   addon: nativeFolders,
   test: nativeFolders,
-  'test/cuda': [...nativeFolders, ...cudaFolders, 'emulator', 'test'],
+  'test/cuda': [...nativeFolders, ...cudaFolders, 'emulator', 'emulator/async', 'test'],
   bench: [...nativeFolders, 'test'],
   'bench/gpu': [...nativeFolders, ...cudaFolders, 'test', 'test/cuda'],
 };

@@ -159,6 +159,7 @@ void time_path(const Setup& setup, DevicePath path, bool use_graphs) {
     cuda::DeviceEncoderOptions options;
     options.path = path;
     options.use_graphs = use_graphs;
+    options.record_times = true;
     DeviceEncoder encoder(*setup.weights, options);
     for (const Shape& shape : setup.shapes) {
       int64_t tokens = 0;

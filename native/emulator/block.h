@@ -14,6 +14,9 @@
 
 namespace elasticlm::emulator {
 
+inline constexpr uint32_t kAllLanes = 0xffffffffu;
+constexpr uint32_t lane_bit(int lane) { return uint32_t{1} << lane; }
+
 struct Warp;
 struct Block;
 
@@ -34,7 +37,7 @@ struct alignas(64) Thread {
 
   Warp* warp = nullptr;
   Block* block = nullptr;
-  int rank = 0;                         // in the block
+  int rank = 0;                        // in the block
   bool (*predicate)(void*) = nullptr;  // of wait_until
   void* predicate_context = nullptr;
 
@@ -61,7 +64,7 @@ struct Warp {
   uint32_t exited = 0;
   int ready_position = -1;  // in the scheduler's list, while a lane is ready
   uint32_t priority = 0;
-  std::array<Meeting, 32> meetings;    // by the lowest lane of the mask
+  std::array<Meeting, 32> meetings;  // by the lowest lane of the mask
 };
 
 struct NamedBarrier {

@@ -1,4 +1,5 @@
-// What the emulator throws, from the call that ran the work, when a kernel does what the hardware does not define.
+// What the emulator throws, from the call that ran the work, when a kernel does what the hardware does not
+// define.
 #pragma once
 
 #include <stdexcept>

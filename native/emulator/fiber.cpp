@@ -15,7 +15,8 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__)) && !defined(ELASTICLM_EMULATOR_UCONTEXT)
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__)) && \
+    !defined(ELASTICLM_EMULATOR_UCONTEXT)
 #define ELASTICLM_FIBER_ASSEMBLY 1
 #else
 #define ELASTICLM_FIBER_ASSEMBLY 0
@@ -98,8 +99,8 @@ constexpr size_t kStackBytes = 512 << 10;
 constexpr size_t kStackBytes = 128 << 10;
 #endif
 
-// Stacks begin at different cache sets: 64 threads of one block touch the same depth one after the other, and equal low address
-// bits would put them all in the same few lines of a 32 KB first-level cache.
+// Stacks begin at different cache sets: 64 threads of one block touch the same depth one after the other, and
+// equal low address bits would put them all in the same few lines of a 32 KB first-level cache.
 constexpr size_t kColourStep = 1088;
 constexpr size_t kColours = 15;
 
@@ -109,7 +110,8 @@ void switch_context(Fiber& from, Fiber& to) { elasticlm_switch_context(&from.con
 // What elasticlm_switch_context pops when it first switches to the stack.
 void* first_context(const FiberStack& stack, void (*entry)()) {
 #if defined(__x86_64__)
-  constexpr size_t kWords = 8;  // six registers, the entry as return address, the entry's own return address (none)
+  constexpr size_t kWords =
+      8;  // six registers, the entry as return address, the entry's own return address (none)
   constexpr size_t kEntryWord = 6;
 #else
   constexpr size_t kWords = 20;
@@ -146,8 +148,8 @@ FiberStack fiber_stack(size_t slot) {
   static std::vector<unsigned char*> stacks;
   static const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   while (stacks.size() <= slot) {
-    void* memory =
-        mmap(nullptr, page + kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory = mmap(nullptr, page + kStackBytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED || mprotect(memory, page, PROT_NONE) != 0) throw std::bad_alloc();
     stacks.push_back(static_cast<unsigned char*>(memory) + page);
   }

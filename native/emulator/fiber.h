@@ -17,8 +17,8 @@ FiberStack fiber_stack(size_t slot);
 FiberStack host_stack();
 
 struct Fiber {
-  void* context = nullptr;  // of the suspended fiber: its stack pointer
-  FiberStack stack;         // empty for the host's own
+  void* context = nullptr;     // of the suspended fiber: its stack pointer
+  FiberStack stack;            // empty for the host's own
   void* fake_stack = nullptr;  // AddressSanitizer's
 };
 

@@ -90,8 +90,8 @@ void multiply_warp(const Deposits<Fragments>& all, DType dtype) {
 }
 
 struct MatrixRows {
-  uint32_t* r;                // [4]
-  const unsigned char* row;   // [8] 16-bit elements of matrix lane / 8, row lane % 8
+  uint32_t* r;               // [4]
+  const unsigned char* row;  // [8] 16-bit elements of matrix lane / 8, row lane % 8
 };
 
 void load_warp(const Deposits<MatrixRows>& all, bool transposed) {

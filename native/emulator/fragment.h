@@ -1,5 +1,6 @@
-// ldmatrix and mma.sync: how the 32 lanes of a warp share 8 x 8 and 16 x 16 matrices, from the PTX manual's "Warp-level
-// matrix load instruction: ldmatrix" and "Matrix Fragments for mma.m16n8k16 with floating point type".
+// ldmatrix and mma.sync: how the 32 lanes of a warp share 8 x 8 and 16 x 16 matrices, from the PTX manual's
+// "Warp-level matrix load instruction: ldmatrix" and "Matrix Fragments for mma.m16n8k16 with floating point
+// type".
 #pragma once
 
 #include <cstdint>

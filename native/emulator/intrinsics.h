@@ -25,7 +25,9 @@ extern dim3 gridDim;
 
 inline constexpr int warpSize = 32;
 
-inline void __syncthreads() { elasticlm::emulator::meet(elasticlm::emulator::Scope::kBlock, "__syncthreads"); }
+inline void __syncthreads() {
+  elasticlm::emulator::meet(elasticlm::emulator::Scope::kBlock, "__syncthreads");
+}
 
 inline void __syncwarp(unsigned mask = 0xffffffffu) {
   if (elasticlm::emulator::arrive_lanes(mask, "__syncwarp")) elasticlm::emulator::leave_lanes(mask);
@@ -82,7 +84,8 @@ inline unsigned ballot(unsigned mask, const char* operation, int predicate) {
 template <typename T>
 T __shfl_sync(unsigned mask, T value, int source, int width = 32) {
   const int lane = elasticlm::emulator::current_thread->lane;
-  return elasticlm::emulator::shuffle(mask, "__shfl_sync", value, (lane & ~(width - 1)) | (source & (width - 1)));
+  return elasticlm::emulator::shuffle(mask, "__shfl_sync", value,
+                                      (lane & ~(width - 1)) | (source & (width - 1)));
 }
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32) {
@@ -136,8 +139,8 @@ T __ldg(const T* pointer) {
   return *pointer;
 }
 
-#define ELASTICLM_EMULATED_MIN_MAX(T)                      \
-  constexpr T min(T a, T b) { return b < a ? b : a; }      \
+#define ELASTICLM_EMULATED_MIN_MAX(T)                 \
+  constexpr T min(T a, T b) { return b < a ? b : a; } \
   constexpr T max(T a, T b) { return a < b ? b : a; }
 ELASTICLM_EMULATED_MIN_MAX(int)
 ELASTICLM_EMULATED_MIN_MAX(unsigned)

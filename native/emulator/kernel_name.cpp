@@ -13,21 +13,23 @@
 namespace elasticlm::emulator {
 namespace {
 
-// The name of the function at `offset` in the symbol table of an ELF file; empty without. (dladdr sees exported names alone,
-// and kernels are in no header.)
+// The name of the function at `offset` in the symbol table of an ELF file; empty without. (dladdr sees
+// exported names alone, and kernels are in no header.)
 std::string symbol_at(const char* file, uintptr_t offset) {
   std::ifstream stream(file, std::ios::binary);
   const std::vector<char> bytes{std::istreambuf_iterator<char>(stream), {}};
   if (bytes.size() < sizeof(ElfW(Ehdr))) return {};
   const auto* header = reinterpret_cast<const ElfW(Ehdr)*>(bytes.data());
-  if (header->e_shoff == 0 || header->e_shoff + header->e_shnum * sizeof(ElfW(Shdr)) > bytes.size()) return {};
+  if (header->e_shoff == 0 || header->e_shoff + header->e_shnum * sizeof(ElfW(Shdr)) > bytes.size())
+    return {};
   const auto* sections = reinterpret_cast<const ElfW(Shdr)*>(bytes.data() + header->e_shoff);
   for (int i = 0; i < header->e_shnum; i++) {
     if (sections[i].sh_type != SHT_SYMTAB) continue;
     const auto* symbols = reinterpret_cast<const ElfW(Sym)*>(bytes.data() + sections[i].sh_offset);
     const char* names = bytes.data() + sections[sections[i].sh_link].sh_offset;
     for (size_t j = 0; j < sections[i].sh_size / sizeof(ElfW(Sym)); j++) {
-      if ((symbols[j].st_info & 0xf) == STT_FUNC && symbols[j].st_value == offset) return names + symbols[j].st_name;
+      if ((symbols[j].st_info & 0xf) == STT_FUNC && symbols[j].st_value == offset)
+        return names + symbols[j].st_name;
     }
   }
   return {};

@@ -21,8 +21,6 @@ constexpr std::align_val_t kSharedAlignment{1024};
 // Blocks that run at once where the launch does not say that all do: races between blocks need no more.
 constexpr uint32_t kMaxWave = 3;
 
-uint32_t bit(int lane) { return uint32_t{1} << lane; }
-
 }  // namespace
 
 Scheduler::Scheduler(const Launch& launch, int parity) : launch_(launch), parity_(parity) {
@@ -62,10 +60,13 @@ void Scheduler::run() {
 
 void Scheduler::start_wave() {
   const size_t remaining = order_.size() - num_started_;
-  const size_t num_blocks = launch_.cooperative ? remaining : std::min<size_t>(remaining, 1 + random_source.below(kMaxWave));
+  const size_t num_blocks =
+      launch_.cooperative ? remaining : std::min<size_t>(remaining, 1 + random_source.below(kMaxWave));
   const size_t block_threads = size_t{launch_.block.x} * launch_.block.y * launch_.block.z;
   blocks_.resize(num_blocks);
-  for (size_t i = 0; i < num_blocks; i++) prepare_block(blocks_[i], order_[num_started_ + i], i * block_threads);
+  for (size_t i = 0; i < num_blocks; i++) {
+    prepare_block(blocks_[i], order_[num_started_ + i], i * block_threads);
+  }
   num_started_ += num_blocks;
   by_priority_ = random_source.below(2) == 0;
   idle_yields_ = 0;
@@ -88,8 +89,7 @@ void Scheduler::prepare_block(Block& block, size_t block_idx, size_t first_threa
   block.waited_for_dependency = false;
   block.shared_bytes = launch_.shared_bytes;
   if (block.shared_bytes > 0) {
-    block.shared = static_cast<unsigned char*>(
-        ::operator new(block.shared_bytes, std::align_val_t{kSharedAlignment}));
+    block.shared = static_cast<unsigned char*>(::operator new(block.shared_bytes, kSharedAlignment));
     std::memset(block.shared, 0xff, block.shared_bytes);
   }
   for (int rank = 0; rank < num_threads; rank++) {
@@ -112,7 +112,7 @@ void Scheduler::prepare_block(Block& block, size_t block_idx, size_t first_threa
     warp.block = &block;
     warp.lanes = &block.threads[static_cast<size_t>(idx_in_block) * 32];
     warp.idx = idx_in_block;
-    warp.existing = num_lanes == 32 ? 0xffffffffu : bit(num_lanes) - 1;
+    warp.existing = num_lanes == 32 ? kAllLanes : lane_bit(num_lanes) - 1;
     warp.priority = random_source.bits();
     make_ready(warp, warp.existing);
   }
@@ -156,7 +156,7 @@ void Scheduler::cancel_started() {
   scheduler = this;
   for (Block& block : blocks_) {
     for (Thread& thread : block.threads) {
-      if ((thread.warp->started & ~thread.warp->exited & bit(thread.lane)) == 0) continue;
+      if ((thread.warp->started & ~thread.warp->exited & lane_bit(thread.lane)) == 0) continue;
       make_current(thread);
       switch_fiber(host_, thread.fiber);
     }
@@ -171,15 +171,15 @@ void Scheduler::enter() {
   fiber_started();
   Scheduler& self = *scheduler;
   Thread& thread = *current_thread;
-  thread.warp->started |= bit(thread.lane);
+  thread.warp->started |= lane_bit(thread.lane);
   try {
     self.launch_.body();
     self.thread_exits();
   } catch (const Cancelled&) {
   } catch (...) {
-    self.failure_ = std::current_exception();
+    if (!self.failure_) self.failure_ = std::current_exception();
   }
-  thread.warp->exited |= bit(thread.lane);
+  thread.warp->exited |= lane_bit(thread.lane);
   Thread* next = nullptr;
   if (!self.failure_ && !self.cancelling_ && self.live_threads_ > 0) {
     try {
@@ -196,14 +196,15 @@ void Scheduler::thread_exits() {
   Thread& thread = *current_thread;
   Block& block = *thread.block;
   for (const Meeting& meeting : thread.warp->meetings) {
-    if (meeting.num_arrived > 0 && (meeting.lanes & bit(thread.lane)) != 0) {
+    if (meeting.num_arrived > 0 && (meeting.lanes & lane_bit(thread.lane)) != 0) {
       fail("the thread exits while other lanes of its warp wait for it at " + std::string(meeting.operation));
     }
   }
   const Meeting& warpgroup = block.warpgroup_meetings[static_cast<size_t>(thread.warp->idx / 4)];
   for (const Meeting* meeting : std::initializer_list<const Meeting*>{&block.meeting, &warpgroup}) {
     if (meeting->num_arrived > 0) {
-      fail("divergent barrier: the thread exits while others wait for it at " + std::string(meeting->operation));
+      fail("divergent barrier: the thread exits while others wait for it at " +
+           std::string(meeting->operation));
     }
   }
   block.num_live--;

@@ -10,12 +10,6 @@
 #include "emulator/scheduler_report.h"
 
 namespace elasticlm::emulator {
-namespace {
-
-uint32_t bit(int lane) { return uint32_t{1} << lane; }
-
-}  // namespace
-
 bool Scheduler::arrive(Meeting& meeting, const char* operation, int expected) {
   if (meeting.num_arrived == 0) {
     meeting.operation = operation;
@@ -47,10 +41,14 @@ Meeting& Scheduler::lanes_meeting(uint32_t mask) {
 }
 
 bool Scheduler::arrive_lanes(uint32_t mask, const char* operation) {
-  if ((mask & bit(current_thread->lane)) == 0) fail(std::string(operation) + ": the lane is not in its own mask");
+  if ((mask & lane_bit(current_thread->lane)) == 0) {
+    fail(std::string(operation) + ": the lane is not in its own mask");
+  }
   Meeting& meeting = lanes_meeting(mask);
   if (meeting.num_arrived > 0) {
-    if (meeting.mask != mask) fail(std::string(operation) + ": lanes of one warp come with different masks that overlap");
+    if (meeting.mask != mask) {
+      fail(std::string(operation) + ": lanes of one warp come with different masks that overlap");
+    }
     return arrive(meeting, operation, meeting.expected);
   }
   const Warp& warp = *current_thread->warp;
@@ -58,7 +56,8 @@ bool Scheduler::arrive_lanes(uint32_t mask, const char* operation) {
   meeting.lanes = mask & warp.existing;
   const uint32_t exited = meeting.lanes & warp.exited;
   if (exited != 0) {
-    fail(std::string(operation) + " waits for lane " + std::to_string(std::countr_zero(exited)) + ", which has exited");
+    fail(std::string(operation) + " waits for lane " + std::to_string(std::countr_zero(exited)) +
+         ", which has exited");
   }
   return arrive(meeting, operation, std::popcount(meeting.lanes));
 }
@@ -82,24 +81,24 @@ void Scheduler::barrier(int id, int threads, bool wait) {
     fail(std::string(operation) + " of " + std::to_string(threads) + " threads in a block of " +
          std::to_string(block.threads.size()));
   }
-  if (!arrive_lanes(0xffffffffu, operation)) return;
+  if (!arrive_lanes(kAllLanes, operation)) return;
 
   NamedBarrier& barrier = block.barriers[static_cast<size_t>(id)];
   if (barrier.num_arrived > 0 && barrier.threads != threads) {
     fail(std::string(operation) + " of " + std::to_string(threads) + " threads where others said " +
          std::to_string(barrier.threads));
   }
-  if ((barrier.arrived & bit(warp.idx)) != 0) {
+  if ((barrier.arrived & lane_bit(warp.idx)) != 0) {
     fail(std::string(operation) + ": the warp comes a second time before the barrier is complete");
   }
   barrier.threads = threads;
-  barrier.arrived |= bit(warp.idx);
-  if (wait) barrier.waiting |= bit(warp.idx);
+  barrier.arrived |= lane_bit(warp.idx);
+  if (wait) barrier.waiting |= lane_bit(warp.idx);
   barrier.num_arrived += 32;
   warp.meetings[0].num_arrived = 0;
   if (barrier.num_arrived == threads) {
     for (Warp& other : block.warps) {
-      if ((barrier.waiting & bit(other.idx)) != 0) make_ready(other, other.existing);
+      if ((barrier.waiting & lane_bit(other.idx)) != 0) make_ready(other, other.existing);
     }
     barrier = {};
     burst_ = 0;

@@ -54,7 +54,8 @@ float exp2_approx(float x) {
   if (std::isnan(x)) return x;
   if (std::abs(x) < kMinNormal) return 1.0f;
   const double exact = std::exp2(static_cast<double>(x));
-  // An error of up to 1.1e-7, which with the rounding to f32 (2^-24) stays below 2^-22.5 = 1.68e-7. The same for each x.
+  // An error of up to 1.1e-7, which with the rounding to f32 (2^-24) stays below 2^-22.5 = 1.68e-7. The same
+  // for each x.
   const uint32_t hash = std::bit_cast<uint32_t>(x) * 0x9e3779b1u;
   const double error = (static_cast<double>(hash) * 0x1p-31 - 1.0) * 1.1e-7;
   const auto value = static_cast<float>(exact * (1.0 + error));

@@ -6,7 +6,7 @@
 
 namespace elasticlm::emulator {
 
-// --- cp.async, of the current thread ---------------------------------------------------------------------------------
+// --- cp.async, of the current thread ---------------------------------------------------------------------
 void copy_async(uint32_t shared, const void* global, bool valid);
 void commit_copies();
 // Lands all groups but the newest `num_pending`.
@@ -34,8 +34,12 @@ ELASTICLM_DEVICE void cp_async_wait() {
   emulator::wait_for_copies(kPending);
 }
 
-ELASTICLM_DEVICE void ldmatrix_x4(uint32_t (&r)[4], uint32_t shared) { emulator::load_matrices(r, shared, false); }
-ELASTICLM_DEVICE void ldmatrix_x4_trans(uint32_t (&r)[4], uint32_t shared) { emulator::load_matrices(r, shared, true); }
+ELASTICLM_DEVICE void ldmatrix_x4(uint32_t (&r)[4], uint32_t shared) {
+  emulator::load_matrices(r, shared, false);
+}
+ELASTICLM_DEVICE void ldmatrix_x4_trans(uint32_t (&r)[4], uint32_t shared) {
+  emulator::load_matrices(r, shared, true);
+}
 
 template <>
 ELASTICLM_DEVICE void mma_m16n8k16<f16>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

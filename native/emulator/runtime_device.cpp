@@ -79,29 +79,30 @@ using namespace elasticlm::emulator;
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 cudaError_t cudaPeekAtLastError() { return last_error; }
 
-#define ELASTICLM_ERRORS(ERROR)                                                                     \
-  ERROR(cudaSuccess, "no error")                                                                    \
-  ERROR(cudaErrorInvalidValue, "invalid argument")                                                  \
-  ERROR(cudaErrorMemoryAllocation, "out of memory")                                                 \
-  ERROR(cudaErrorInitializationError, "initialization error")                                       \
-  ERROR(cudaErrorInvalidConfiguration, "invalid configuration argument")                            \
-  ERROR(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy")                       \
-  ERROR(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version") \
-  ERROR(cudaErrorInvalidDeviceFunction, "invalid device function")                                  \
-  ERROR(cudaErrorNoDevice, "no CUDA-capable device is detected")                                    \
-  ERROR(cudaErrorInvalidDevice, "invalid device ordinal")                                           \
-  ERROR(cudaErrorInvalidResourceHandle, "invalid resource handle")                                  \
-  ERROR(cudaErrorSymbolNotFound, "named symbol not found")                                          \
-  ERROR(cudaErrorNotReady, "device not ready")                                                      \
-  ERROR(cudaErrorLaunchOutOfResources, "too many resources requested for launch")                   \
-  ERROR(cudaErrorLaunchFailure, "unspecified launch failure")                                       \
-  ERROR(cudaErrorCooperativeLaunchTooLarge, "too many blocks in cooperative launch")                \
-  ERROR(cudaErrorNotPermitted, "operation not permitted")                                           \
-  ERROR(cudaErrorNotSupported, "operation not supported")                                           \
-  ERROR(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing")      \
+#define ELASTICLM_ERRORS(ERROR)                                                                       \
+  ERROR(cudaSuccess, "no error")                                                                      \
+  ERROR(cudaErrorInvalidValue, "invalid argument")                                                    \
+  ERROR(cudaErrorMemoryAllocation, "out of memory")                                                   \
+  ERROR(cudaErrorInitializationError, "initialization error")                                         \
+  ERROR(cudaErrorInvalidConfiguration, "invalid configuration argument")                              \
+  ERROR(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy")                         \
+  ERROR(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version")  \
+  ERROR(cudaErrorInvalidDeviceFunction, "invalid device function")                                    \
+  ERROR(cudaErrorNoDevice, "no CUDA-capable device is detected")                                      \
+  ERROR(cudaErrorInvalidDevice, "invalid device ordinal")                                             \
+  ERROR(cudaErrorInvalidResourceHandle, "invalid resource handle")                                    \
+  ERROR(cudaErrorSymbolNotFound, "named symbol not found")                                            \
+  ERROR(cudaErrorNotReady, "device not ready")                                                        \
+  ERROR(cudaErrorLaunchOutOfResources, "too many resources requested for launch")                     \
+  ERROR(cudaErrorLaunchFailure, "unspecified launch failure")                                         \
+  ERROR(cudaErrorCooperativeLaunchTooLarge, "too many blocks in cooperative launch")                  \
+  ERROR(cudaErrorNotPermitted, "operation not permitted")                                             \
+  ERROR(cudaErrorNotSupported, "operation not supported")                                             \
+  ERROR(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing")        \
   ERROR(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture") \
-  ERROR(cudaErrorStreamCaptureUnmatched, "capture was not ended in the same stream as it began")    \
-  ERROR(cudaErrorStreamCaptureImplicit, "operation would make the legacy stream depend on a capturing blocking stream") \
+  ERROR(cudaErrorStreamCaptureUnmatched, "capture was not ended in the same stream as it began")      \
+  ERROR(cudaErrorStreamCaptureImplicit,                                                               \
+        "operation would make the legacy stream depend on a capturing blocking stream")               \
   ERROR(cudaErrorUnknown, "unknown error")
 
 const char* cudaGetErrorName(cudaError_t error) {

@@ -22,7 +22,8 @@ size_t allowed_shared_bytes(const void* kernel) {
 }
 
 size_t blocks_per_sm(const void* kernel, size_t block_threads, size_t shared_bytes) {
-  if (block_threads == 0 || block_threads > kMaxBlockThreads || shared_bytes > allowed_shared_bytes(kernel)) return 0;
+  if (block_threads == 0 || block_threads > kMaxBlockThreads || shared_bytes > allowed_shared_bytes(kernel))
+    return 0;
   const SharedLimits limits = shared_limits();
   const size_t warps_threads = (block_threads + 31) / 32 * 32;
   return std::min({kMaxSmBlocks, kMaxSmThreads / warps_threads,
@@ -61,8 +62,8 @@ cudaError_t launch_kernel(const cudaLaunchConfig_t& config, const void* kernel, 
     }
     if (launch.shared_bytes > allowed_shared_bytes(kernel)) return cudaErrorInvalidValue;
     if (launch.programmatic && settings().compute_capability < 90) return cudaErrorNotSupported;
-    if (launch.cooperative &&
-        num_blocks > blocks_per_sm(kernel, block_threads, launch.shared_bytes) * static_cast<size_t>(settings().num_sms)) {
+    if (launch.cooperative && num_blocks > blocks_per_sm(kernel, block_threads, launch.shared_bytes) *
+                                               static_cast<size_t>(settings().num_sms)) {
       return cudaErrorCooperativeLaunchTooLarge;
     }
     return enqueue(config.stream, {std::make_shared<const Launch>(std::move(launch)), nullptr});
@@ -85,8 +86,8 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
   });
 }
 
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* num_blocks, const void* function, int block_threads,
-                                                          size_t shared_bytes) {
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* num_blocks, const void* function,
+                                                          int block_threads, size_t shared_bytes) {
   return api_call([&] {
     if (function == nullptr) return cudaErrorInvalidDeviceFunction;
     if (block_threads <= 0) return cudaErrorInvalidValue;

@@ -107,7 +107,8 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
     const cudaError_t refused = refuse_in_capture();
     if (refused != cudaSuccess || bytes == 0) return refused;
     const size_t used = used_bytes(current_device());
-    if (used > settings().memory_bytes || bytes > settings().memory_bytes - used) return cudaErrorMemoryAllocation;
+    if (used > settings().memory_bytes || bytes > settings().memory_bytes - used)
+      return cudaErrorMemoryAllocation;
     *pointer = allocate(bytes);
     device_allocations[reinterpret_cast<uintptr_t>(*pointer)] = {bytes, current_device()};
     return cudaSuccess;
@@ -121,10 +122,10 @@ cudaError_t cudaFree(void* pointer) {
     if (refused != cudaSuccess) return refused;
     const auto found = device_allocations.find(reinterpret_cast<uintptr_t>(pointer));
     if (found == device_allocations.end()) return cudaErrorInvalidValue;
-    run_all();
+    const cudaError_t status = wait_to_release(run_all);
     device_allocations.erase(found);
     ::operator delete(pointer, kAlignment);
-    return cudaSuccess;
+    return status;
   });
 }
 
@@ -138,15 +139,17 @@ cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
   });
 }
 
-cudaError_t cudaMallocHost(void** pointer, size_t bytes) { return cudaHostAlloc(pointer, bytes, cudaHostAllocDefault); }
+cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
+  return cudaHostAlloc(pointer, bytes, cudaHostAllocDefault);
+}
 
 cudaError_t cudaFreeHost(void* pointer) {
   return api_call([&] {
     if (pointer == nullptr) return cudaSuccess;
     if (host_allocations.erase(reinterpret_cast<uintptr_t>(pointer)) == 0) return cudaErrorInvalidValue;
-    run_all();
+    const cudaError_t status = wait_to_release(run_all);
     ::operator delete(pointer, kAlignment);
-    return cudaSuccess;
+    return status;
   });
 }
 
@@ -163,15 +166,16 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind 
   return api_call([&] { return copy_rows_now(whole_copy(to, from, bytes), kind); });
 }
 
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
   return api_call([&] { return copy_rows(whole_copy(to, from, bytes), kind, stream); });
 }
 
-cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t row_bytes,
-                              size_t num_rows, cudaMemcpyKind kind, cudaStream_t stream) {
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch,
+                              size_t row_bytes, size_t num_rows, cudaMemcpyKind kind, cudaStream_t stream) {
   return api_call([&] {
-    return copy_rows({static_cast<unsigned char*>(to), to_pitch, static_cast<const unsigned char*>(from), from_pitch,
-                      row_bytes, num_rows},
+    return copy_rows({static_cast<unsigned char*>(to), to_pitch, static_cast<const unsigned char*>(from),
+                      from_pitch, row_bytes, num_rows},
                      kind, stream);
   });
 }

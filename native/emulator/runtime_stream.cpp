@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
+#include <utility>
 
 #include "emulator/random.h"
 #include "emulator/runtime.h"
@@ -21,11 +23,12 @@ std::vector<Stream>& streams() {
 const Stream& legacy_stream() { return streams().front(); }
 
 bool any_capture() {
-  return std::any_of(streams().begin(), streams().end(), [](const Stream& stream) { return stream->capture != nullptr; });
+  return std::any_of(streams().begin(), streams().end(),
+                     [](const Stream& stream) { return stream->capture != nullptr; });
 }
 
-// What the entry must come after beyond its own stream: the legacy default stream and those that wait for it keep the
-// order in which the host enqueued.
+// What the entry must come after beyond its own stream: the legacy default stream and those that wait for it
+// keep the order in which the host enqueued.
 std::vector<std::pair<Stream, uint64_t>> legacy_order(const Stream& stream) {
   std::vector<std::pair<Stream, uint64_t>> after;
   if (stream->is_legacy) {
@@ -38,18 +41,21 @@ std::vector<std::pair<Stream, uint64_t>> legacy_order(const Stream& stream) {
   return after;
 }
 
+bool is_elsewhere(const CUstream_st& stream) {
+  return !stream.is_legacy && stream.device != current_device();
+}
+
 cudaError_t append(const Stream& stream, std::vector<Work> works) {
   CUstream_st::Entry entry;
   entry.number = ++stream->num_enqueued;
   entry.works = std::move(works);
   entry.after = legacy_order(stream);
-  entry.after.insert(entry.after.end(), stream->waits.begin(), stream->waits.end());
-  stream->waits.clear();
   stream->entries.push_back(std::move(entry));
   return cudaSuccess;
 }
 
-// Runs works one after the other. A programmatic kernel behind a kernel may begin before that one does, and then waits for it.
+// Runs works one after the other. A programmatic kernel behind a kernel may begin before that one does, and
+// then waits for it.
 class WorkRunner {
  public:
   // `next` is what comes after it, if that is known.
@@ -57,7 +63,8 @@ class WorkRunner {
     std::unique_ptr<Scheduler> own = std::move(started_);
     if (work.launch == nullptr) return work.other();
     if (own == nullptr) own = std::make_unique<Scheduler>(*work.launch, parity_);
-    if (next != nullptr && next->launch != nullptr && next->launch->programmatic && random_source.below(2) == 0) {
+    if (next != nullptr && next->launch != nullptr && next->launch->programmatic &&
+        random_source.below(2) == 0) {
       parity_ ^= 1;
       started_ = std::make_unique<Scheduler>(*next->launch, parity_);
       started_->start_early();
@@ -73,6 +80,7 @@ class WorkRunner {
 cudaError_t add_stream(cudaStream_t* handle, unsigned flags) {
   if ((flags & ~cudaStreamNonBlocking) != 0) return cudaErrorInvalidValue;
   auto stream = std::make_shared<CUstream_st>();
+  stream->device = current_device();
   stream->waits_for_legacy = (flags & cudaStreamNonBlocking) == 0;
   streams().push_back(stream);
   *handle = stream.get();
@@ -80,22 +88,26 @@ cudaError_t add_stream(cudaStream_t* handle, unsigned flags) {
 }
 
 int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
+
+// A fault of work that a releasing call ran.
+std::exception_ptr kept_fault;
 
 bool has_happened(const CUevent_st& event) {
   return event.stream == nullptr || event.stream->num_done >= event.number;
 }
 
 // What follows entry.works[i] on the stream, when nothing else must come before it.
-const Work* next_work(const CUstream_st& stream, const CUstream_st::Entry& entry, size_t i, uint64_t last_number) {
+const Work* next_work(const CUstream_st& stream, const CUstream_st::Entry& entry, size_t i,
+                      uint64_t last_number) {
   if (i + 1 < entry.works.size()) return &entry.works[i + 1];
   if (entry.number >= last_number || stream.entries.empty()) return nullptr;
   const CUstream_st::Entry& next = stream.entries.front();
-  const bool free = std::all_of(next.after.begin(), next.after.end(), [](const auto& other) {
-    return other.first->num_done >= other.second;
-  });
+  const bool free = std::all_of(next.after.begin(), next.after.end(),
+                                [](const auto& other) { return other.first->num_done >= other.second; });
   return free && !next.works.empty() ? &next.works.front() : nullptr;
 }
 
@@ -112,6 +124,8 @@ Stream find_stream(cudaStream_t handle) {
 cudaError_t enqueue(cudaStream_t handle, Work work) {
   const Stream stream = find_stream(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
+  // Copies may go to another device's stream.
+  if (work.launch != nullptr && is_elsewhere(*stream)) return cudaErrorInvalidResourceHandle;
   if (stream->capture != nullptr) {
     stream->capture->nodes.push_back(std::move(work));
     return cudaSuccess;
@@ -132,6 +146,7 @@ cudaError_t refuse_in_capture() {
 }
 
 void run_until(const Stream& stream, uint64_t number) {
+  if (kept_fault) std::rethrow_exception(std::exchange(kept_fault, nullptr));
   try {
     WorkRunner runner;
     while (stream->num_done < number) {
@@ -154,10 +169,21 @@ void run_all() {
   for (const Stream& stream : all) run_until(stream, stream->num_enqueued);
 }
 
+cudaError_t wait_to_release(const std::function<void()>& wait) {
+  std::exception_ptr kept = std::exchange(kept_fault, nullptr);
+  try {
+    wait();
+  } catch (const Fault&) {
+    kept = std::current_exception();
+  }
+  kept_fault = kept;
+  return kept ? cudaErrorLaunchFailure : cudaSuccess;
+}
+
 void forget_work() {
+  kept_fault = nullptr;
   for (const Stream& stream : streams()) {
     stream->entries.clear();
-    stream->waits.clear();
     stream->num_done = stream->num_enqueued;
     stream->capture.reset();
     stream->capture_broken = false;
@@ -169,12 +195,14 @@ void forget_work() {
 
 using namespace elasticlm::emulator;
 
-// --- streams ---------------------------------------------------------------------------------------------------------------
+// --- streams ---------------------------------------------------------------------------------------------
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   return api_call([&] { return add_stream(stream, flags); });
 }
-cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
+cudaError_t cudaStreamCreate(cudaStream_t* stream) {
+  return cudaStreamCreateWithFlags(stream, cudaStreamDefault);
+}
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) {
   return cudaStreamCreateWithFlags(stream, flags);
 }
@@ -183,9 +211,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t handle) {
   return api_call([&] {
     const Stream stream = handle == nullptr ? nullptr : find_stream(handle);
     if (stream == nullptr) return cudaErrorInvalidResourceHandle;
-    run_until(stream, stream->num_enqueued);
+    const cudaError_t status = wait_to_release([&] { run_until(stream, stream->num_enqueued); });
     std::erase(streams(), stream);
-    return cudaSuccess;
+    return status;
   });
 }
 
@@ -230,12 +258,14 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned
     const Stream stream = find_stream(handle);
     if (stream == nullptr || event == nullptr) return cudaErrorInvalidResourceHandle;
     if (stream->capture != nullptr) return refuse_in_capture();
-    if (event->stream != nullptr && event->stream != stream) stream->waits.emplace_back(event->stream, event->number);
+    if (event->stream == nullptr || event->stream == stream) return cudaSuccess;
+    append(stream, {});
+    stream->entries.back().after.emplace_back(event->stream, event->number);
     return cudaSuccess;
   });
 }
 
-// --- events ----------------------------------------------------------------------------------------------------------------
+// --- events ----------------------------------------------------------------------------------------------
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   return api_call([&] {
@@ -250,9 +280,11 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return api_call([&] {
     if (event == nullptr) return cudaErrorInvalidResourceHandle;
     // What was recorded still writes its time.
-    if (event->stream != nullptr) run_until(event->stream, event->number);
+    const cudaError_t status = wait_to_release([&] {
+      if (event->stream != nullptr) run_until(event->stream, event->number);
+    });
     delete event;
-    return cudaSuccess;
+    return status;
   });
 }
 
@@ -291,7 +323,8 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 cudaError_t cudaEventElapsedTime(float* elapsed_ms, cudaEvent_t begin, cudaEvent_t end) {
   return api_call([&] {
     for (const cudaEvent_t event : {begin, end}) {
-      if (event == nullptr || !event->has_timing || event->stream == nullptr) return cudaErrorInvalidResourceHandle;
+      if (event == nullptr || !event->has_timing || event->stream == nullptr)
+        return cudaErrorInvalidResourceHandle;
     }
     if (!has_happened(*begin) || !has_happened(*end)) return cudaErrorNotReady;
     *elapsed_ms = static_cast<float>(static_cast<double>(end->time_ns - begin->time_ns) * 1e-6);
@@ -299,7 +332,7 @@ cudaError_t cudaEventElapsedTime(float* elapsed_ms, cudaEvent_t begin, cudaEvent
   });
 }
 
-// --- graphs ----------------------------------------------------------------------------------------------------------------
+// --- graphs ----------------------------------------------------------------------------------------------
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode) {
   return api_call([&] {
@@ -340,6 +373,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t handle) {
     const Stream stream = find_stream(handle);
     if (stream == nullptr) return cudaErrorInvalidResourceHandle;
     if (executable == nullptr) return cudaErrorInvalidValue;
+    if (is_elsewhere(*stream)) return cudaErrorInvalidResourceHandle;
     if (any_capture() && (stream->is_legacy || stream->capture != nullptr)) return refuse_in_capture();
     return append(stream, executable->nodes);
   });

@@ -34,12 +34,13 @@ struct CUstream_st {
   struct Entry {
     uint64_t number = 0;
     std::vector<elasticlm::emulator::Work> works;
-    std::vector<std::pair<elasticlm::emulator::Stream, uint64_t>> after;  // entries of other streams that must be done
+    std::vector<std::pair<elasticlm::emulator::Stream, uint64_t>>
+        after;  // entries of other streams that must be done
   };
   bool waits_for_legacy = true;  // not created with cudaStreamNonBlocking
   bool is_legacy = false;
+  int device = 0;
   std::deque<Entry> entries;
-  std::vector<std::pair<elasticlm::emulator::Stream, uint64_t>> waits;  // for the next entry (cudaStreamWaitEvent)
   uint64_t num_enqueued = 0;
   uint64_t num_done = 0;
   std::unique_ptr<CUgraph_st> capture;
@@ -60,11 +61,15 @@ Stream find_stream(cudaStream_t handle);
 
 // Appends work to the stream, or to the graph that it captures.
 cudaError_t enqueue(cudaStream_t stream, Work work);
-// What a call that waits answers while a stream captures; it also spoils the capture. cudaSuccess when none does.
+// What a call that waits answers while a stream captures; it also spoils the capture. cudaSuccess when none
+// does.
 cudaError_t refuse_in_capture();
 // Runs the stream's entries up to and with `number`, after what they wait for.
 void run_until(const Stream& stream, uint64_t number);
 // Runs everything of all streams.
 void run_all();
+// Runs `wait` inside of a call that releases something and so often stands in a destructor: a Fault is kept
+// for the next call that waits.
+cudaError_t wait_to_release(const std::function<void()>& wait);
 
 }  // namespace elasticlm::emulator

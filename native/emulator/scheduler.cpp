@@ -32,11 +32,9 @@ int random_lane(uint32_t lanes, uint32_t random) {
   return (std::countr_zero(std::rotr(lanes, turn)) + turn) & 31;
 }
 
-uint32_t bit(int lane) { return uint32_t{1} << lane; }
-
 }  // namespace
 
-// --- who runs next -----------------------------------------------------------------------------------------------------
+// --- who runs next ---------------------------------------------------------------------------------------
 
 void Scheduler::make_ready(Warp& warp, uint32_t lanes) {
   if (warp.ready == 0 && lanes != 0) {
@@ -68,7 +66,7 @@ Thread* Scheduler::next_thread() {
     blockIdx = warp_->block->idx;
   }
   const int lane = random_lane(warp_->ready, random_source.bits());
-  warp_->ready &= ~bit(lane);
+  warp_->ready &= ~lane_bit(lane);
   if (warp_->ready == 0) {
     ready_warps_.back()->ready_position = warp_->ready_position;
     ready_warps_[static_cast<size_t>(warp_->ready_position)] = ready_warps_.back();
@@ -90,7 +88,7 @@ Warp* Scheduler::choose_warp() {
   }
   // 1 to 128 meetings: sometimes all warps in step, sometimes one far ahead of the others.
   burst_ = 1 << random_source.below(8);
-  // A warp of low priority is left behind for as long as others can run; who that is changes from time to time.
+  // A warp of low priority is left behind for as long as others can run; who that is changes now and then.
   if (by_priority_ && random_source.below(32) != 0) {
     return *std::max_element(ready_warps_.begin(), ready_warps_.end(),
                              [](const Warp* a, const Warp* b) { return a->priority < b->priority; });
@@ -106,7 +104,7 @@ void Scheduler::poll() {
     if (!thread->predicate(thread->predicate_context)) continue;
     pollers_[i] = pollers_.back();
     pollers_.pop_back();
-    make_ready(*thread->warp, bit(thread->lane));
+    make_ready(*thread->warp, lane_bit(thread->lane));
   }
 }
 
@@ -120,11 +118,11 @@ Fault Scheduler::make_fault(const std::string& what) const {
   return Fault(place, what);
 }
 
-// --- waiting -------------------------------------------------------------------------------------------------------------
+// --- waiting ---------------------------------------------------------------------------------------------
 
 void Scheduler::yield(const char* what) {
   if (++idle_yields_ > kMaxIdleYields) fail(std::string(what) + ": waits for what never comes");
-  make_ready(*current_thread->warp, bit(current_thread->lane));
+  make_ready(*current_thread->warp, lane_bit(current_thread->lane));
   // Not by priority, or the spinning warp might be chosen for ever.
   current_thread->warp->priority = 0;
   burst_ = 0;
@@ -149,7 +147,7 @@ void Scheduler::wait_for_dependency() {
              "griddepcontrol.wait");
 }
 
-// --- operations in flight ------------------------------------------------------------------------------------------------
+// --- operations in flight --------------------------------------------------------------------------------
 
 uint64_t Scheduler::begin_operation(Landing landing, std::function<void()> land) {
   operations_.push_back({next_operation_, landing, std::move(land)});
@@ -157,7 +155,8 @@ uint64_t Scheduler::begin_operation(Landing landing, std::function<void()> land)
 }
 
 bool Scheduler::operation_in_flight(uint64_t id) const {
-  return std::any_of(operations_.begin(), operations_.end(), [&](const Operation& other) { return other.id == id; });
+  return std::any_of(operations_.begin(), operations_.end(),
+                     [&](const Operation& other) { return other.id == id; });
 }
 
 void Scheduler::land_operation(uint64_t id) {

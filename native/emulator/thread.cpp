@@ -7,7 +7,8 @@
 namespace elasticlm::emulator {
 namespace {
 
-// Where dynamic shared memory begins in the window: a null pointer or a forgotten shared_address() is then out of range.
+// Where dynamic shared memory begins in the window: a null pointer or a forgotten shared_address() is then
+// out of range.
 constexpr uint32_t kSharedBase = 1024;
 
 Meeting& meeting_of(Scope scope) {
@@ -24,8 +25,8 @@ uint32_t random_bits() { return random_source.bits(); }
 
 bool arrive(Scope scope, const char* operation) {
   if (scope == Scope::kWarp) {
-    if (current_thread->warp->existing != 0xffffffffu) fail(std::string(operation) + " needs a whole warp");
-    return scheduler->arrive_lanes(0xffffffffu, operation);
+    if (current_thread->warp->existing != kAllLanes) fail(std::string(operation) + " needs a whole warp");
+    return scheduler->arrive_lanes(kAllLanes, operation);
   }
   Block& block = *current_thread->block;
   if (block.num_live != static_cast<int>(block.threads.size()) && scope == Scope::kBlock) {
@@ -48,7 +49,7 @@ bool arrive(Scope scope, const char* operation) {
 }
 
 void leave(Scope scope) {
-  if (scope == Scope::kWarp) return scheduler->leave_lanes(0xffffffffu);
+  if (scope == Scope::kWarp) return scheduler->leave_lanes(kAllLanes);
   const Thread& self = *current_thread;
   const bool whole = scope == Scope::kBlock;
   scheduler->leave_warps(meeting_of(scope), whole ? 0 : static_cast<size_t>(self.warp->idx / 4 * 4),
@@ -107,8 +108,8 @@ unsigned char* shared_pointer(uint32_t offset, size_t bytes, size_t alignment, c
          std::to_string(int64_t{offset} - kSharedBase) + " of " + std::to_string(block.shared_bytes));
   }
   if (offset % alignment != 0) {
-    fail(std::string(operation) + ": shared address " + std::to_string(offset - kSharedBase) + " is not a multiple of " +
-         std::to_string(alignment));
+    fail(std::string(operation) + ": shared address " + std::to_string(offset - kSharedBase) +
+         " is not a multiple of " + std::to_string(alignment));
   }
   return block.shared + (offset - kSharedBase);
 }

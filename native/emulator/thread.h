@@ -1,8 +1,8 @@
-// What the twins of CUDA's and PTX's words are written with: who runs, meeting other threads, waiting, operations in flight,
-// and addresses in shared memory. Everything here is called from inside a kernel.
+// What the twins of CUDA's and PTX's words are written with: who runs, meeting other threads, waiting,
+// operations in flight, and addresses in shared memory. Everything here is called from inside a kernel.
 //
-// One host thread runs all fibers of a launch, one at a time, and a fiber runs until it meets or waits. So a twin needs no
-// locks, and what it does between two calls of this header is one atomic step.
+// One host thread runs all fibers of a launch, one at a time, and a fiber runs until it meets or waits. So a
+// twin needs no locks, and what it does between two calls of this header is one atomic step.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@
 
 namespace elasticlm::emulator {
 
-// --- who runs --------------------------------------------------------------------------------------------------------
+// --- who runs --------------------------------------------------------------------------------------------
 
 // The thread that runs now: its rank in the block (x fastest), lane, warp and block.
 extern Thread* current_thread;
@@ -33,7 +33,7 @@ inline uint32_t random_below(uint32_t limit) {
   return static_cast<uint32_t>((uint64_t{random_bits()} * limit) >> 32);
 }
 
-// --- meeting ---------------------------------------------------------------------------------------------------------
+// --- meeting ---------------------------------------------------------------------------------------------
 
 enum class Scope {
   kWarp,       // all 32 threads
@@ -41,7 +41,8 @@ enum class Scope {
   kBlock,
 };
 
-// What each thread of a meeting brought: [i] is thread i's of the scope (lane, rank in the warpgroup, rank in the block).
+// What each thread of a meeting brought: [i] is thread i's of the scope (lane, rank in the warpgroup, rank in
+// the block).
 template <typename Deposit>
 class Deposits {
  public:
@@ -52,8 +53,9 @@ class Deposits {
   Thread* first_;
 };
 
-// Counts the current thread in at `operation`; true for the last one, which then calls leave. Others return false once
-// the last one has left. Faults when the scope's threads stand at different operations or one has exited.
+// Counts the current thread in at `operation`; true for the last one, which then calls leave. Others return
+// false once the last one has left. Faults when the scope's threads stand at different operations or one has
+// exited.
 bool arrive(Scope scope, const char* operation);
 void leave(Scope scope);
 // The same for the lanes of a mask, which must hold the current lane.
@@ -62,8 +64,9 @@ void leave_lanes(uint32_t mask);
 
 Thread* first_of(Scope scope);
 
-// All threads of the scope come with the same operation, each with its deposit; the last one runs act(all deposits), which may
-// read and write every deposit and what deposits point to; then all go on. `act` may fail() but not meet or wait.
+// All threads of the scope come with the same operation, each with its deposit; the last one runs act(all
+// deposits), which may read and write every deposit and what deposits point to; then all go on. `act` may
+// fail() but not meet or wait.
 template <typename Deposit, typename Act>
 void meet(Scope scope, const char* operation, Deposit& mine, Act&& act) {
   current_thread->deposit = const_cast<std::remove_const_t<Deposit>*>(&mine);
@@ -83,32 +86,34 @@ inline void meet(Scope scope, const char* operation) {
   if (arrive(scope, operation)) leave(scope);
 }
 
-// Barrier `id` (1 to 15) of `threads` threads of the block. The whole warp meets first (the instructions are .aligned).
+// Barrier `id` (1 to 15) of `threads` threads of the block. The whole warp meets first (the instructions are
+// .aligned).
 void barrier_sync(int id, int threads);
 void barrier_arrive(int id, int threads);
 
-// --- waiting ---------------------------------------------------------------------------------------------------------
+// --- waiting ---------------------------------------------------------------------------------------------
 
 // Lets others run; the current thread stays runnable. A launch that does nothing but yield for long faults.
 void yield(const char* what);
 
 void wait_until_erased(bool (*predicate)(void*), void* context, const char* what);
-// Returns once predicate() is true. It is called at any time from any fiber: it reads memory and neither meets, waits nor
-// looks at current_thread. A launch where nobody can run and no predicate is true faults with `what`.
+// Returns once predicate() is true. It is called at any time from any fiber: it reads memory and neither
+// meets, waits nor looks at current_thread. A launch where nobody can run and no predicate is true faults
+// with `what`.
 template <typename Predicate>
 void wait_until(Predicate&& predicate, const char* what) {
   wait_until_erased([](void* context) { return static_cast<bool>((*static_cast<Predicate*>(context))()); },
                     const_cast<void*>(static_cast<const void*>(&predicate)), what);
 }
 
-// --- operations in flight ----------------------------------------------------------------------------------------------
+// --- operations in flight --------------------------------------------------------------------------------
 
 enum class Landing {
   kAnyTime,   // the scheduler lands it when chance will have it, at the latest when nobody can run
   kWhenTold,  // only land_operation does; forgotten at the block's end
 };
-// Registers an operation of the current block. `land` is run once, from any fiber (so it must not look at current_thread), and
-// neither meets nor waits.
+// Registers an operation of the current block. `land` is run once, from any fiber (so it must not look at
+// current_thread), and neither meets nor waits.
 uint64_t begin_operation(Landing landing, std::function<void()> land);
 // Lands it now if it has not landed.
 void land_operation(uint64_t id);
@@ -123,12 +128,12 @@ State& block_state() {
   return *static_cast<State*>(slot.get());
 }
 
-// --- addresses ---------------------------------------------------------------------------------------------------------
+// --- addresses -------------------------------------------------------------------------------------------
 
 // The block's dynamic shared memory.
 unsigned char* shared_memory();
-// Offset in the shared window and back; both fault when (a byte of) it is not in the block's dynamic shared memory.
-// `alignment` 1 for any; `operation` is named in the fault.
+// Offset in the shared window and back; both fault when (a byte of) it is not in the block's dynamic shared
+// memory. `alignment` 1 for any; `operation` is named in the fault.
 uint32_t shared_offset(const void* pointer);
 unsigned char* shared_pointer(uint32_t offset, size_t bytes, size_t alignment, const char* operation);
 // Faults unless the bytes lie in one allocation of device memory, aligned.

@@ -1,4 +1,5 @@
-// CUDA's small vector types, with CUDA's alignment: UBSan then reports a vector access at a misaligned address.
+// CUDA's small vector types, with CUDA's alignment: UBSan then reports a vector access at a misaligned
+// address.
 #pragma once
 
 struct uint3 {

@@ -75,21 +75,18 @@ const DevicePlan& DevicePlanner::plan(std::span<const Structure> structures, con
 
 void DevicePlanner::order_sequences(std::span<const Structure> structures, const BatchShape& shape) {
   rank_.assign(structures.size(), -1);
-  used_structures_.clear();
+  used_.clear();
   for (const int32_t structure : shape.structure_idx) {
-    if (rank_[at(structure)] < 0) used_structures_.push_back(structure);
+    if (rank_[at(structure)] >= 0) continue;
     rank_[at(structure)] = 0;
+    used_.push_back({structure_cost(config_, structures[at(structure)]).flops_per_row, structure});
   }
-  const auto cost_of = [&](int32_t structure) {
-    return structure_cost(config_, structures[at(structure)]).flops_per_row;
-  };
-  std::sort(used_structures_.begin(), used_structures_.end(), [&](int32_t a, int32_t b) {
-    const double cost_a = cost_of(a);
-    const double cost_b = cost_of(b);
-    return cost_a != cost_b ? cost_a > cost_b : a < b;
+  std::sort(used_.begin(), used_.end(), [](const UsedStructure& a, const UsedStructure& b) {
+    return a.flops_per_row != b.flops_per_row ? a.flops_per_row > b.flops_per_row
+                                              : a.structure_idx < b.structure_idx;
   });
-  plan_.num_structures = std::ssize(used_structures_);
-  for (int64_t i = 0; i < plan_.num_structures; ++i) rank_[at(used_structures_[at(i)])] = narrow(i);
+  plan_.num_structures = std::ssize(used_);
+  for (int64_t i = 0; i < plan_.num_structures; ++i) rank_[at(used_[at(i)].structure_idx)] = narrow(i);
 
   int32_t longest = 0;
   order_.resize(shape.structure_idx.size());

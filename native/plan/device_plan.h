@@ -64,6 +64,10 @@ class DevicePlanner {
   const DevicePlan& plan(std::span<const Structure> structures, const BatchShape& shape);
 
  private:
+  struct UsedStructure {
+    double flops_per_row = 0;
+    int32_t structure_idx = 0;
+  };
   // Neighbouring rows of one structure.
   struct Segment {
     const Structure* structure = nullptr;
@@ -97,7 +101,7 @@ class DevicePlanner {
   std::vector<int32_t> previous_order_;   // [B] during a sort
   std::vector<int32_t> counts_;           // during a sort
   std::vector<int32_t> rank_;             // by structure: its place among those used, or -1
-  std::vector<int32_t> used_structures_;  // by falling cost
+  std::vector<UsedStructure> used_;       // by falling cost
   std::vector<Segment> segments_;         // [structures used]
   std::unordered_map<UnitList, int32_t, UnitListHash> list_begins_;  // in row_blocks
 };

@@ -4,6 +4,7 @@
 
 #include "core/packed_matrix.h"
 #include "kernels/cuda/records.h"
+#include "kernels/cuda/small_forward.h"
 
 namespace elasticlm::cuda {
 namespace {
@@ -43,6 +44,9 @@ void Activations::grow(const PlanBounds& bounds, int64_t num_results) {
   const int64_t first_rows = place(cursor, grown.num_sequences, E);
   const int64_t pooler = place(cursor, grown.num_sequences, E);
   const int64_t logits = place(cursor, grown.num_sequences, label_columns);
+  const int64_t small_rows = std::min(grown.num_rows, kSmallForwardTokens);
+  const int64_t small_spare = place(cursor, small_rows, E);
+  const int64_t small_sums = place(cursor, small_rows, E);
   int64_t ffn_cursor = cursor;
   const int64_t qkv = place(cursor, grown.num_rows, 3 * E);
   const int64_t context = place(cursor, grown.num_rows, E);
@@ -65,6 +69,8 @@ void Activations::grow(const PlanBounds& bounds, int64_t num_results) {
   matrices_.first_rows = matrix(first_rows, grown.num_sequences, E);
   matrices_.pooler = matrix(pooler, grown.num_sequences, E);
   matrices_.logits = matrix(logits, grown.num_sequences, label_columns);
+  matrices_.small_spare = memory_.data() + small_spare;
+  matrices_.small_sums = memory_.data() + small_sums;
   matrices_.results = reinterpret_cast<float*>(results_.data());
   bounds_ = grown;
 }

@@ -20,7 +20,9 @@ struct ActivationMatrices {
   DeviceMatrix first_rows;  // [B, E]
   DeviceMatrix pooler;      // [B, E]
   DeviceMatrix logits;      // [B, num_labels rounded up to 16]; no columns without a classifier
-  float* results = nullptr;  // what leaves the GPU
+  void* small_spare = nullptr;  // [at most kSmallForwardTokens, E], of the kernel of small forwards
+  void* small_sums = nullptr;   // likewise
+  float* results = nullptr;     // what leaves the GPU
 };
 
 class Activations {

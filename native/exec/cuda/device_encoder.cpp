@@ -46,9 +46,9 @@ void with_coded_errors(const Body& body) {
     body();
   } catch (const std::bad_alloc&) {
     fail(ErrorCode::kMemoryExhausted, {.expected = "memory of the host",
-                                       .subject = "a forward on the GPU",
+                                       .subject = "the CUDA backend",
                                        .received = "none from the system",
-                                       .remedy = "Use a smaller batch"});
+                                       .remedy = "Use a smaller batch or a smaller model"});
   }
 }
 

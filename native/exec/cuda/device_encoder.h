@@ -29,6 +29,7 @@ struct DeviceEncoderOptions {
   DevicePath path = DevicePath::kAuto;
   int num_streams = 1;    // forwards that may run at once
   bool use_graphs = true;  // capture a forward of each token bucket once, replay it afterwards
+  bool record_times = false;  // for device_ms()
   bool programmatic_launches = true;  // compute capability 9.0: a kernel starts while the one before it ends
 };
 
@@ -63,6 +64,7 @@ class DeviceEncoder {
                float* out);
 
   // Time that the stream's last forward took on the GPU, from the upload of its plan to the end of the results' way back.
+  // Needs the option record_times, since its two events cost a short forward about a hundredth.
   double device_ms(int stream_idx) const;
 
   // GPU memory of activations, plans and results held now, all streams.

@@ -32,4 +32,23 @@ Event make_event() {
   return Event(event);
 }
 
+Graph end_capture(cudaStream_t stream) {
+  cudaGraph_t recorded = nullptr;
+  check(cudaStreamEndCapture(stream, &recorded), "to end the capture of a graph");
+  return Graph(recorded);
+}
+
+void leave_capture(cudaStream_t stream) {
+  cudaGraph_t recorded = nullptr;
+  static_cast<void>(cudaStreamEndCapture(stream, &recorded));
+  static_cast<void>(cudaGetLastError());
+  const Graph dropped(recorded);
+}
+
+GraphExec instantiate(const Graph& graph) {
+  cudaGraphExec_t executable = nullptr;
+  check(cudaGraphInstantiate(&executable, graph.get(), 0), "to instantiate a graph");
+  return GraphExec(executable);
+}
+
 }  // namespace elasticlm::cuda

@@ -63,26 +63,24 @@ Stream make_stream();
 // One that keeps the time at which it was passed.
 Event make_event();
 
+Graph end_capture(cudaStream_t stream);
+// Whatever became of its capture, the stream is free of it afterwards.
+void leave_capture(cudaStream_t stream);
+GraphExec instantiate(const Graph& graph);
+
 // What `enqueue` puts into `stream`, recorded instead of run. Calls of other threads are free to go on meanwhile.
 template <typename Enqueue>
 GraphExec capture(cudaStream_t stream, const Enqueue& enqueue) {
   check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "to begin the capture of a graph");
-  cudaGraph_t recorded = nullptr;
+  Graph graph;
   try {
     enqueue();
+    graph = end_capture(stream);
   } catch (...) {
-    // The stream must leave its capture, whatever became of it.
-    static_cast<void>(cudaStreamEndCapture(stream, &recorded));
-    static_cast<void>(cudaGetLastError());
-    const Graph dropped(recorded);
+    leave_capture(stream);
     throw;
   }
-  const cudaError_t ended = cudaStreamEndCapture(stream, &recorded);
-  const Graph graph(recorded);
-  check(ended, "to end the capture of a graph");
-  cudaGraphExec_t executable = nullptr;
-  check(cudaGraphInstantiate(&executable, graph.get(), 0), "to instantiate a graph");
-  return GraphExec(executable);
+  return instantiate(graph);
 }
 
 }  // namespace elasticlm::cuda

@@ -38,8 +38,8 @@ DeviceStream::DeviceStream(const DeviceWeights& weights, const Device& device,
       use_graphs_(options.use_graphs),
       programmatic_(options.programmatic_launches && device.has_hopper_features()),
       stream_(make_stream()),
-      begin_(make_event()),
-      end_(make_event()),
+      begin_(options.record_times ? make_event() : nullptr),
+      end_(options.record_times ? make_event() : nullptr),
       planner_(weights.config(), weights.outline.num_labels),
       plan_buffer_(weights.config()),
       activations_(weights, device) {}
@@ -52,7 +52,7 @@ void DeviceStream::forward(const Batch& batch, std::span<const Structure> struct
   const DevicePlan& plan = planner_.plan(structures, {batch.cu_seqlens, batch.structure_idx});
   make_room(plan, shape, rows_of(shape.bounds(), options.output) * width);
   try {
-    check(cudaEventRecord(begin_.get(), stream_.get()), "to record an event");
+    record(begin_);
     plan_buffer_.upload(plan, shape.bounds(), batch, stream_.get());
     check_not_aborted(options);
     enqueue(shape);
@@ -64,6 +64,11 @@ void DeviceStream::forward(const Batch& batch, std::span<const Structure> struct
     static_cast<void>(cudaGetLastError());
     throw;
   }
+}
+
+void DeviceStream::record(const Event& event) {
+  if (event == nullptr) return;
+  check(cudaEventRecord(event.get(), stream_.get()), "to record an event");
 }
 
 double DeviceStream::device_ms() const {
@@ -134,7 +139,7 @@ void DeviceStream::receive(int64_t num_results, float* out) {
   check(cudaMemcpyAsync(received_.data(), activations_.matrices().results, bytes, cudaMemcpyDeviceToHost,
                         stream_.get()),
         "to send results");
-  check(cudaEventRecord(end_.get(), stream_.get()), "to record an event");
+  record(end_);
   check(cudaStreamSynchronize(stream_.get()), "to finish a forward");
   std::memcpy(out, received_.data(), bytes);
 }

@@ -44,6 +44,7 @@ class DeviceStream {
   void make_room(const DevicePlan& plan, const ForwardShape& shape, int64_t num_results);
   void enqueue(const ForwardShape& shape);
   CapturedShape& captured(const ForwardShape& shape);
+  void record(const Event& event);
   void receive(int64_t num_results, float* out);
 
   const DeviceWeights& weights_;
@@ -52,8 +53,8 @@ class DeviceStream {
   bool use_graphs_;
   bool programmatic_;
   Stream stream_;
-  Event begin_;
-  Event end_;
+  Event begin_;  // null unless times are recorded
+  Event end_;    // likewise
   DevicePlanner planner_;
   PlanBuffer plan_buffer_;
   Activations activations_;

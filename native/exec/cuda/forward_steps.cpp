@@ -70,6 +70,8 @@ class Steps {
     args.head_dim = static_cast<int32_t>(weights_.config().head_dim());
     args.attention_scale = attention_scale();
     args.embedding = embedding_args();
+    args.spare = buffers_.small_spare;
+    args.sums = buffers_.small_sums;
     args.qkv = buffers_.qkv.data;
     args.context = buffers_.context.data;
     args.ffn = buffers_.ffn.data;

@@ -1,6 +1,7 @@
-// Which query tile and which head an item of an AttentionStep is. Items of a group go tile by tile, a tile's heads one after
-// another: blocks that run at the same time then read neighbouring columns of the same rows, and the tiles of one long
-// sequence, which read the same keys, are only as many items apart as there are heads.
+// Which query tile and which head an item of an AttentionStep is. Items of a group go tile by tile, a tile's
+// heads one after another: blocks that run at the same time then read neighbouring columns of the same rows,
+// and the tiles of one long sequence, which read the same keys, are only as many items apart as there are
+// heads.
 #pragma once
 
 #include "kernels/cuda/attention.h"

@@ -1,5 +1,5 @@
-// attention_forward as its formula says: one warp for each query row and head, two passes over the keys. What it is for: the
-// f32 path, and the truth beside attention_mma.cu on the same device.
+// attention_forward as its formula says: one warp for each query row and head, two passes over the keys. What
+// it is for: the f32 path, and the truth beside attention_mma.cu on the same device.
 #include <algorithm>
 
 #include "kernels/cuda/attention.h"
@@ -15,7 +15,8 @@ namespace elasticlm::cuda {
 namespace {
 
 constexpr int kWarps = 8;
-constexpr int kBlocksPerSm = 4;  // 32 warps hide the latency of loads that are not coalesced; more gain little
+constexpr int kBlocksPerSm =
+    4;  // 32 warps hide the latency of loads that are not coalesced; more gain little
 constexpr float kLog2E = 1.44269504f;  // exponentials are powers of 2
 
 template <typename T>
@@ -56,7 +57,8 @@ ELASTICLM_DEVICE void attend(const Head<T>& head, int32_t query, float scale, T*
     for (int32_t i = 0; i < count; ++i) {
       const float p = __shfl_sync(kFullWarp, weight, i);
       const T* v = head.v + (begin + i) * head.ld + lane;
-      for (int j = 0; j < kHeadDim / kWarpThreads; ++j) out[j] = fmaf(p, to_float(v[j * kWarpThreads]), out[j]);
+      for (int j = 0; j < kHeadDim / kWarpThreads; ++j)
+        out[j] = fmaf(p, to_float(v[j * kWarpThreads]), out[j]);
     }
   }
   sum = warp_sum(sum);
@@ -95,7 +97,8 @@ void attention_reference_forward(const DeviceAttentionArgs& args, const LaunchCo
                              .stream = context.stream,
                              .programmatic = context.programmatic};
   for_dtype(args.dtype, [&]<typename T>() {
-    launch(args.head_dim == 64 ? attention_reference_kernel<T, 64> : attention_reference_kernel<T, 32>, shape, args);
+    launch(args.head_dim == 64 ? attention_reference_kernel<T, 64> : attention_reference_kernel<T, 32>, shape,
+           args);
   });
 }
 

@@ -1,8 +1,9 @@
-// The tensor-core part of attention: what one warp does with 16 query rows and up to 64 keys that lie in shared memory, and
-// how a block of warps takes an item through the keys of its sequence.
+// The tensor-core part of attention: what one warp does with 16 query rows and up to 64 keys that lie in
+// shared memory, and how a block of warps takes an item through the keys of its sequence.
 //
-// A row's bits depend on its q and its sequence's K and V alone: a row is one row of a fragment, keys come in tiles of 64
-// counted from the sequence's first, and every sum runs in the order of the keys within a tile, whichever warp has the row.
+// A row's bits depend on its q and its sequence's K and V alone: a row is one row of a fragment, keys come in
+// tiles of 64 counted from the sequence's first, and every sum runs in the order of the keys within a tile,
+// whichever warp has the row.
 #pragma once
 
 #include "kernels/cuda/attention.h"
@@ -13,7 +14,8 @@
 
 namespace elasticlm::cuda {
 
-inline constexpr int kPieceRows = 16;  // m of m16n8k16, and k of the second product: keys come in pieces of 16 too
+inline constexpr int kPieceRows =
+    16;  // m of m16n8k16, and k of the second product: keys come in pieces of 16 too
 inline constexpr int kTileKeys = 64;
 inline constexpr int kAttentionStages = 2;
 inline constexpr float kLog2E = 1.44269504f;
@@ -25,17 +27,19 @@ inline constexpr int kTileBytes = 2 * kTileKeys * kHeadDim * 2;
 template <int kHeadDim>
 inline constexpr int kAttentionSharedBytes = kAttentionStages * kTileBytes<kHeadDim>;
 
-// Where the 16-byte chunk of a row of K or V lies. Rows stand in lines of 128 bytes (two of them in one when D is 32), and a
-// line's eight chunks are permuted by the row, so that neither way of reading meets a bank twice: ldmatrix takes one chunk
-// of eight rows (their permutations differ in all three bits together), and a quarter warp's 16-byte loads take four chunks
-// of two neighbouring rows (whose permutations differ in the highest bit).
+// Where the 16-byte chunk of a row of K or V lies. Rows stand in lines of 128 bytes (two of them in one when
+// D is 32), and a line's eight chunks are permuted by the row, so that neither way of reading meets a bank
+// twice: ldmatrix takes one chunk of eight rows (their permutations differ in all three bits together), and a
+// quarter warp's 16-byte loads take four chunks of two neighbouring rows (whose permutations differ in the
+// highest bit).
 ELASTICLM_DEVICE int chunk_permutation(int row) { return (row & 1) << 2 | (row >> 1 & 3); }
 template <int kHeadDim>
 ELASTICLM_DEVICE int chunk_offset(int row, int chunk) {
   return row * kHeadDim / 64 * 128 + (chunk ^ chunk_permutation(row)) * 16;
 }
 
-// One head of one sequence. Addresses are made from these few words where they are needed: registers are short.
+// One head of one sequence. Addresses are made from these few words where they are needed: registers are
+// short.
 template <typename T, int kHeadDim>
 struct AttentionHead {
   const DeviceAttentionArgs& args;
@@ -55,14 +59,17 @@ struct AttentionHead {
 };
 
 template <typename T, int kHeadDim>
-ELASTICLM_DEVICE AttentionHead<T, kHeadDim> head_of(const DeviceAttentionArgs& args, const AttentionItem& item) {
+ELASTICLM_DEVICE AttentionHead<T, kHeadDim> head_of(const DeviceAttentionArgs& args,
+                                                    const AttentionItem& item) {
   return {args, item.row_begin, item.num_rows, item.head};
 }
 
-// kThreads threads start to copy K and V of keys [key_begin, key_begin + num_keys) to `shared`, and zeros up to a multiple
-// of 16 keys: what a product with a weight of zero must not find there is NaN. V follows kCapacity rows of K.
+// kThreads threads start to copy K and V of keys [key_begin, key_begin + num_keys) to `shared`, and zeros up
+// to a multiple of 16 keys: what a product with a weight of zero must not find there is NaN. V follows
+// kCapacity rows of K.
 template <typename T, int kHeadDim, int kThreads, int kCapacity>
-ELASTICLM_DEVICE void copy_keys(const AttentionHead<T, kHeadDim>& head, int key_begin, int num_keys, uint32_t shared) {
+ELASTICLM_DEVICE void copy_keys(const AttentionHead<T, kHeadDim>& head, int key_begin, int num_keys,
+                                uint32_t shared) {
   constexpr int kChunks = kHeadDim / 8;
   static_assert(kThreads % kChunks == 0);
   const int thread = static_cast<int>(threadIdx.x) % kThreads;
@@ -79,12 +86,13 @@ ELASTICLM_DEVICE void copy_keys(const AttentionHead<T, kHeadDim>& head, int key_
   }
 }
 
-// Sixteen query rows of a warp on their way through the keys. Lane 4 g + t has rows g and g + 8 of every fragment.
+// Sixteen query rows of a warp on their way through the keys. Lane 4 g + t has rows g and g + 8 of every
+// fragment.
 template <typename T, int kHeadDim>
 class QueryPiece {
  public:
-  // Depth is taken in an order of its own, the same for q and K, in which a lane's part of two fragments is 16 bytes in a
-  // row: pairs x and y are one step of 16, z and w the next.
+  // Depth is taken in an order of its own, the same for q and K, in which a lane's part of two fragments is
+  // 16 bytes in a row: pairs x and y are one step of 16, z and w the next.
   ELASTICLM_DEVICE void load(const AttentionHead<T, kHeadDim>& head, int query_begin) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -112,8 +120,8 @@ class QueryPiece {
     }
   }
 
-  // One tile: num_keys of K at `k`, of V at `v` (the same memory's addresses as ptx knows them). kFull: exactly kTileKeys;
-  // otherwise pieces of a fragment's size that hold no key are passed over.
+  // One tile: num_keys of K at `k`, of V at `v` (the same memory's addresses as ptx knows them). kFull:
+  // exactly kTileKeys; otherwise pieces of a fragment's size that hold no key are passed over.
   template <bool kFull>
   ELASTICLM_DEVICE void attend(const unsigned char* k, uint32_t v, int num_keys, float scale) {
     float scores[kTileKeys / 8][4];
@@ -153,7 +161,8 @@ class QueryPiece {
 
   // scores = q Kᵀ, -inf past the last key.
   template <bool kFull>
-  ELASTICLM_DEVICE void multiply_keys(const unsigned char* k, int num_keys, float (&scores)[kTileKeys / 8][4]) {
+  ELASTICLM_DEVICE void multiply_keys(const unsigned char* k, int num_keys,
+                                      float (&scores)[kTileKeys / 8][4]) {
     const int g = group();
 #pragma unroll
     for (int j = 0; j < kTileKeys / 8; ++j) {
@@ -177,8 +186,8 @@ class QueryPiece {
     }
   }
 
-  // Turns one row's scores into weights relative to the largest score so far, rounded to the element type, and brings what
-  // was gathered before to it.
+  // Turns one row's scores into weights relative to the largest score so far, rounded to the element type,
+  // and brings what was gathered before to it.
   template <bool kFull>
   ELASTICLM_DEVICE void weigh(int half, int num_keys, float scale, const float (&scores)[kTileKeys / 8][4],
                               uint32_t (&weights)[kTileKeys / 8][2]) {
@@ -189,7 +198,8 @@ class QueryPiece {
     }
     top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, 1));
     top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, 2));
-    // Scaled and rounded once, and used in that form everywhere: an error of the rounding is common to all weights.
+    // Scaled and rounded once, and used in that form everywhere: an error of the rounding is common to all
+    // weights.
     const float largest = fmaxf(largest_[half], top * scale);
     const float gain = ptx::exp2_approx(largest_[half] - largest);
     largest_[half] = largest;
@@ -213,8 +223,10 @@ class QueryPiece {
 
   // out += P V.
   template <bool kFull>
-  ELASTICLM_DEVICE void multiply_values(uint32_t v, int num_keys, const uint32_t (&weights)[kTileKeys / 8][2]) {
-    // Of the four matrices that a load brings, two are the halves of a piece's keys and two neighbouring chunks of d.
+  ELASTICLM_DEVICE void multiply_values(uint32_t v, int num_keys,
+                                        const uint32_t (&weights)[kTileKeys / 8][2]) {
+    // Of the four matrices that a load brings, two are the halves of a piece's keys and two neighbouring
+    // chunks of d.
     const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
     const uint32_t own = v + static_cast<uint32_t>(chunk_offset<kHeadDim>(lane % 16, lane / 16));
 #pragma unroll
@@ -232,8 +244,8 @@ class QueryPiece {
     }
   }
 
-  // Four lanes with a pair of each of four chunks become four lanes with a chunk each, lane t with chunk t: rows are then
-  // written in whole 32-byte sectors.
+  // Four lanes with a pair of each of four chunks become four lanes with a chunk each, lane t with chunk t:
+  // rows are then written in whole 32-byte sectors.
   ELASTICLM_DEVICE static uint4 transpose_quad(uint32_t (&pairs)[4]) {
 #pragma unroll
     for (int distance = 1; distance <= 2; distance *= 2) {
@@ -241,7 +253,8 @@ class QueryPiece {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         if ((i & distance) != 0) continue;
-        const uint32_t received = __shfl_xor_sync(kFullWarp, upper ? pairs[i] : pairs[i + distance], distance);
+        const uint32_t received =
+            __shfl_xor_sync(kFullWarp, upper ? pairs[i] : pairs[i + distance], distance);
         if (upper) {
           pairs[i] = received;
         } else {
@@ -258,59 +271,52 @@ class QueryPiece {
   float sum_[2];      // this lane's part
 };
 
-// All warps of the block take one item: each 16 of its queries, the keys shared. The block must have left `shared`.
+// All warps of the block take one item: each 16 of its queries, the keys shared. The block must have left
+// `shared`.
 template <typename T, int kHeadDim, int kWarps>
-ELASTICLM_DEVICE void attend_together(const AttentionHead<T, kHeadDim>& head, int query_begin, unsigned char* shared) {
+ELASTICLM_DEVICE void attend_together(const AttentionHead<T, kHeadDim>& head, int query_begin,
+                                      unsigned char* shared) {
   constexpr int kThreads = kWarps * kWarpThreads;
   static_assert(kWarps * kPieceRows >= kAttentionQueries);
   const uint32_t address = ptx::shared_address(shared);
   const int num_tiles = (head.num_rows + kTileKeys - 1) / kTileKeys;
+  const auto keys_of = [&](int tile) { return min(kTileKeys, head.num_rows - tile * kTileKeys); };
+  const auto stage_of = [](int tile) { return tile % kAttentionStages * kTileBytes<kHeadDim>; };
   const auto copy = [&](int tile) {
-    const int num_keys = min(kTileKeys, head.num_rows - tile * kTileKeys);
-    copy_keys<T, kHeadDim, kThreads, kTileKeys>(
-        head, tile * kTileKeys, num_keys, address + static_cast<uint32_t>(tile % 2 * kTileBytes<kHeadDim>));
+    copy_keys<T, kHeadDim, kThreads, kTileKeys>(head, tile * kTileKeys, keys_of(tile),
+                                                address + static_cast<uint32_t>(stage_of(tile)));
+    ptx::cp_async_commit();
   };
   copy(0);
-  ptx::cp_async_commit();
   if (num_tiles > 1) copy(1);
-  ptx::cp_async_commit();
 
   const int first = query_begin + static_cast<int>(threadIdx.x) / kWarpThreads * kPieceRows;
   const bool has_queries = first < min(head.num_rows, query_begin + kAttentionQueries);
   QueryPiece<T, kHeadDim> piece;
   piece.load(head, first);
 
-  const auto begin_tile = [&](int tile) {
-    if (tile == 0) {
+  const auto attend = [&]<bool kFull>(int tile) {
+    if (tile == 0 && num_tiles > 1) {
       ptx::cp_async_wait<1>();
     } else {
       ptx::cp_async_wait<0>();
     }
     __syncthreads();  // all copies of this tile are there, and nobody reads the tile before it any more
-    if (tile > 0 && tile + 1 < num_tiles) {
-      copy(tile + 1);
-      ptx::cp_async_commit();
-    }
+    if (tile > 0 && tile + 1 < num_tiles) copy(tile + 1);
+    if (!has_queries) return;
+    const unsigned char* k = shared + stage_of(tile);
+    const uint32_t v = address + static_cast<uint32_t>(stage_of(tile) + kTileBytes<kHeadDim> / 2);
+    piece.template attend<kFull>(k, v, keys_of(tile), head.scale());
   };
+  // Apart, so that neither keeps the other's addresses in registers.
   const int num_full = head.num_rows / kTileKeys;
-  for (int tile = 0; tile < num_full; ++tile) {
-    begin_tile(tile);
-    const int stage = tile % 2 * kTileBytes<kHeadDim>;
-    const auto v = static_cast<uint32_t>(stage + kTileBytes<kHeadDim> / 2);
-    if (has_queries) piece.template attend<true>(shared + stage, address + v, kTileKeys, head.scale());
-  }
-  if (num_full < num_tiles) {
-    begin_tile(num_full);
-    const int stage = num_full % 2 * kTileBytes<kHeadDim>;
-    const auto v = static_cast<uint32_t>(stage + kTileBytes<kHeadDim> / 2);
-    const int num_keys = head.num_rows - num_full * kTileKeys;
-    if (has_queries) piece.template attend<false>(shared + stage, address + v, num_keys, head.scale());
-  }
+  for (int tile = 0; tile < num_full; ++tile) attend.template operator()<true>(tile);
+  if (num_full < num_tiles) attend.template operator()<false>(num_full);
   if (has_queries) piece.store(head, first);
 }
 
-// One warp takes a whole sequence of at most kCapacity rows. `shared`: 4 kCapacity D bytes of its own, which the warp must
-// have left.
+// One warp takes a whole sequence of at most kCapacity rows. `shared`: 4 kCapacity D bytes of its own, which
+// the warp must have left.
 template <typename T, int kHeadDim, int kCapacity>
 ELASTICLM_DEVICE void attend_alone(const AttentionHead<T, kHeadDim>& head, unsigned char* shared) {
   static_assert(kCapacity < kTileKeys);

@@ -1,4 +1,5 @@
-// What happens to an accumulated element of a linear layer before it is stored, and the 16-byte stores of the fast kernels.
+// What happens to an accumulated element of a linear layer before it is stored, and the 16-byte stores of the
+// fast kernels.
 #pragma once
 
 #include "kernels/cuda/device.cuh"
@@ -8,10 +9,10 @@
 
 namespace elasticlm::cuda {
 
-// Exact GELU, x Φ(x), within 1.5e-7: max(x, 0) - |x| Φ(-|x|), where Φ(-a) = 2^P(a). P is a minimax polynomial of degree 6
-// for the error of a Φ(-a) on [0, 6], 9e-8 with the roundings of f32; the rest is ex2.approx. Half the instructions of erff
-// and no branch: with erff, the epilogue of a 128 x 128 tile would take a third as long as its products at depth 768.
-// NaN gives NaN.
+// Exact GELU, x Φ(x), within 1.5e-7: max(x, 0) - |x| Φ(-|x|), where Φ(-a) = 2^P(a). P is a minimax polynomial
+// of degree 6 for the error of a Φ(-a) on [0, 6], 9e-8 with the roundings of f32; the rest is ex2.approx.
+// Half the instructions of erff and no branch: with erff, the epilogue of a 128 x 128 tile would take a third
+// as long as its products at depth 768. NaN gives NaN.
 ELASTICLM_DEVICE float gelu(float x) {
   const float magnitude = fabsf(x);
   const float a = fminf(magnitude, 12.0f);  // 12 Φ(-12) is 0 beside any 16-bit or f32 result

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/dtype.h"
+#include "core/status.h"
 #include "kernels/cuda/element.cuh"
 
 namespace elasticlm::cuda {
@@ -19,14 +20,21 @@ void for_dtype(DType dtype, const Action& action) {
   }
 }
 
-// The same for kernels that only know 16-bit elements.
+// The same for kernels that only know 16-bit elements. Throws kDtypeUnsupported.
 template <typename Action>
 void for_dtype_16(DType dtype, const Action& action) {
-  if (dtype == DType::kF16) {
-    action.template operator()<f16>();
-  } else {
-    action.template operator()<bf16>();
+  switch (dtype) {
+    case DType::kF32:
+      break;
+    case DType::kF16:
+      return action.template operator()<f16>();
+    case DType::kBF16:
+      return action.template operator()<bf16>();
   }
+  fail(ErrorCode::kDtypeUnsupported, {.expected = "f16 or bf16",
+                                      .subject = "a kernel on tensor cores",
+                                      .received = dtype_name(dtype),
+                                      .remedy = "run f32 on the reference path"});
 }
 
 }  // namespace elasticlm::cuda

@@ -1,5 +1,5 @@
-// The plain truth for the fast linear kernels, and the linear layers of the f32 path: a thread for each element of y, one
-// chain of fused multiply-adds over the kept depth.
+// The plain truth for the fast linear kernels, and the linear layers of the f32 path: a thread for each
+// element of y, one chain of fused multiply-adds over the kept depth.
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/launch.h"
@@ -35,7 +35,8 @@ ELASTICLM_DEVICE int64_t stored_row_of(const ReferenceArgs& args, const LinearGr
 }
 
 template <typename T>
-ELASTICLM_DEVICE float sum_of_products(const ReferenceArgs& args, const LinearGroup& group, int64_t row, int column) {
+ELASTICLM_DEVICE float sum_of_products(const ReferenceArgs& args, const LinearGroup& group, int64_t row,
+                                       int column) {
   const T* const x = static_cast<const T*>(args.x) + row * args.ldx;
   const T* const weight = static_cast<const T*>(args.weight);
   float sum = 0.0f;
@@ -66,7 +67,8 @@ ELASTICLM_DEVICE float finished(const ReferenceArgs& args, float a, const T& res
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) linear_reference_kernel(const __grid_constant__ ReferenceArgs args) {
+__global__ void __launch_bounds__(kThreads)
+    linear_reference_kernel(const __grid_constant__ ReferenceArgs args) {
   ptx::grid_dependency_wait();
   const LinearStep step = *args.step;
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -82,7 +84,8 @@ __global__ void __launch_bounds__(kThreads) linear_reference_kernel(const __grid
         y = from_float<T>(0.0f);
         continue;
       }
-      const int64_t n = args.weight_rows == WeightRows::kColumns ? stored_row_of(args, group, column) : column;
+      const int64_t n =
+          args.weight_rows == WeightRows::kColumns ? stored_row_of(args, group, column) : column;
       y = from_float<T>(finished(args, sum_of_products<T>(args, group, row, column) + args.bias[n], y));
     }
   }

@@ -1,5 +1,5 @@
-// How the blocks of a persistent launch share out a linear step: the tiles of all its groups in one list, a tile never
-// across two groups.
+// How the blocks of a persistent launch share out a linear step: the tiles of all its groups in one list, a
+// tile never across two groups.
 #pragma once
 
 #include <algorithm>
@@ -23,8 +23,8 @@ struct LinearTile {
   int num_columns = 0;   // a multiple of 16, up to the shape's
 };
 
-// The most tiles that any records within the context's bounds make up: each group may end in a part of a tile, and there are
-// no more groups than sequences.
+// The most tiles that any records within the context's bounds make up: each group may end in a part of a
+// tile, and there are no more groups than sequences.
 inline int64_t most_tiles(const LinearArgs& args, const LaunchContext& context, const TileShape& shape) {
   const int64_t columns = args.weight_rows == WeightRows::kColumns ? args.weight.rows : args.weight.columns;
   const int64_t row_tiles = context.max_rows / shape.rows + std::max<int64_t>(context.max_sequences, 1);
@@ -42,9 +42,9 @@ ELASTICLM_DEVICE int stored_row(const LinearGroup& group, const int32_t* row_blo
   return (group.row_blocks == kPrefix ? i : row_blocks[group.row_blocks + i]) * kRowBlock;
 }
 
-// Blocks that run at the same time take neighbours in this order: down a band of 8 row tiles, then the next column. About
-// 200 tiles at once are then 8 by 25, and x and weights come from L2 about evenly; whole rows or whole columns of tiles would
-// read one of the two 25 times as often as the other.
+// Blocks that run at the same time take neighbours in this order: down a band of 8 row tiles, then the next
+// column. About 200 tiles at once are then 8 by 25, and x and weights come from L2 about evenly; whole rows
+// or whole columns of tiles would read one of the two 25 times as often as the other.
 ELASTICLM_DEVICE LinearTile tile_of(const LinearGroup& group, TileShape shape, int tile_idx) {
   constexpr int kBandTiles = 8;
   const int column_tiles = parts_of(group.num_columns, shape.columns);
@@ -62,10 +62,10 @@ ELASTICLM_DEVICE LinearTile tile_of(const LinearGroup& group, TileShape shape, i
   return tile;
 }
 
-// Tile `tile_idx` of the step's list; false when the list is shorter. All 32 lanes of a warp together, with the same
-// arguments: each looks at one group, so that a batch of many structures costs no walk through them.
-ELASTICLM_DEVICE bool find_tile(const LinearStep* step, const LinearGroup* groups, TileShape shape, int tile_idx,
-                                LinearTile& tile) {
+// Tile `tile_idx` of the step's list; false when the list is shorter. All 32 lanes of a warp together, with
+// the same arguments: each looks at one group, so that a batch of many structures costs no walk through them.
+ELASTICLM_DEVICE bool find_tile(const LinearStep* step, const LinearGroup* groups, TileShape shape,
+                                int tile_idx, LinearTile& tile) {
   const int num_groups = step->num_groups;
   groups += step->group_begin;
   if (num_groups == 1) {  // one level for the whole batch: the usual case, and the one where latency counts

@@ -1,9 +1,11 @@
-// One vector for each sequence. A block takes a sequence: its threads stand side by side on the chunks of a row and, where a
-// row has fewer chunks than the block has threads, on several rows at once; a thread adds up its rows in order, then the
-// partial sums of the rows' threads are added in order. What thread adds what depends on hidden_size and the sequence alone.
+// One vector for each sequence. A block takes a sequence: its threads stand side by side on the chunks of a
+// row and, where a row has fewer chunks than the block has threads, on several rows at once; a thread adds up
+// its rows in order, then the partial sums of the rows' threads are added in order. What thread adds what
+// depends on hidden_size and the sequence alone.
 //
-// A block reads S E elements, 786 KB for 512 rows of 768 in a 16-bit type: about 8 µs at the 64 bytes a clock that one SM
-// takes in. So a lone long sequence is what this is slow at; it is one launch of a forward's fifty.
+// A block reads S E elements, 786 KB for 512 rows of 768 in a 16-bit type: about 8 µs at the 64 bytes a clock
+// that one SM takes in. So a lone long sequence is what this is slow at; it is one launch of a forward's
+// fifty.
 #include <algorithm>
 
 #include "kernels/cuda/for_dtype.h"
@@ -52,8 +54,8 @@ class Pool {
     const int stripe = num_stripes_ == 1 ? 0 : thread / num_chunks_;
     if (stripe < num_stripes_) {
       for (int chunk = thread - stripe * num_chunks_; chunk < num_chunks_; chunk += kThreads) {
-        add_rows(static_cast<const T*>(args_.x) + record.row_begin * args_.ldx + chunk * kChunk, stripe, num_rows,
-                 sums_ + stripe * args_.hidden_size + chunk * kChunk);
+        add_rows(static_cast<const T*>(args_.x) + record.row_begin * args_.ldx + chunk * kChunk, stripe,
+                 num_rows, sums_ + stripe * args_.hidden_size + chunk * kChunk);
       }
     }
     __syncthreads();
@@ -114,7 +116,8 @@ class Pool {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads, kBlocksPerSm) pooling_kernel(const __grid_constant__ DevicePoolingArgs args) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerSm)
+    pooling_kernel(const __grid_constant__ DevicePoolingArgs args) {
   ptx::grid_dependency_wait();
   ptx::grid_dependency_launch();
   Pool<T> pool(args);
@@ -129,7 +132,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm) pooling_kernel(const _
 
 void device_pooling_forward(const DevicePoolingArgs& args, const LaunchContext& context) {
   const int64_t num_blocks = std::min(context.max_sequences, int64_t{context.num_sms} * kBlocksPerSm);
-  const int num_floats = num_stripes(static_cast<int>(args.hidden_size) / kChunk) * static_cast<int>(args.hidden_size);
+  const int num_floats =
+      num_stripes(static_cast<int>(args.hidden_size) / kChunk) * static_cast<int>(args.hidden_size);
   const LaunchShape shape = {.grid = dim3(static_cast<unsigned>(std::max<int64_t>(num_blocks, 1))),
                              .block = dim3(kThreads),
                              .shared_bytes = (static_cast<size_t>(num_floats) + kWarps) * sizeof(float),

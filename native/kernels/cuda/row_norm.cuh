@@ -1,5 +1,6 @@
-// What a warp does with one row of hidden_size elements: lane l has the chunks of eight elements l, l + 32, … Sums run over a
-// lane's elements in order and then over the warp's tree, so a row's bits depend on the row alone.
+// What a warp does with one row of hidden_size elements: lane l has the chunks of eight elements l, l + 32, …
+// Sums run over a lane's elements in order and then over the warp's tree, so a row's bits depend on the row
+// alone.
 #pragma once
 
 #include "kernels/cuda/device.cuh"
@@ -10,8 +11,8 @@
 namespace elasticlm::cuda {
 
 inline constexpr int kChunk = 8;  // elements: 16 bytes of a 16-bit type
-// Chunks that a lane keeps in registers between the passes over a row: 32 values, rows of up to 1024 elements (every encoder
-// of BERT's family up to large). Longer rows are read again for each pass.
+// Chunks that a lane keeps in registers between the passes over a row: 32 values, rows of up to 1024 elements
+// (every encoder of BERT's family up to large). Longer rows are read again for each pass.
 inline constexpr int kKeptChunks = 4;
 
 template <typename T>
@@ -68,19 +69,18 @@ ELASTICLM_DEVICE float chunk_square_sum(const float (&x)[kChunk], float mean, fl
   return sum;
 }
 
-template <typename T>
-ELASTICLM_DEVICE void store_normalized(const NormWeights& norm, int chunk, float mean, float gain, float (&x)[kChunk],
-                                       T* y) {
+ELASTICLM_DEVICE void normalize_chunk(const NormWeights& norm, int chunk, float mean, float gain,
+                                      float (&x)[kChunk]) {
   float gamma[kChunk];
   float beta[kChunk];
   load_chunk(norm.gamma + chunk * kChunk, gamma);
   load_chunk(norm.beta + chunk * kChunk, beta);
 #pragma unroll
   for (int i = 0; i < kChunk; ++i) x[i] = fmaf((x[i] - mean) * gain, gamma[i], beta[i]);
-  store_chunk(y + chunk * kChunk, x);
 }
 
-// y = LayerNorm of the row whose chunks load(chunk, float (&)[kChunk]) gives; y may be where it reads. All 32 lanes.
+// y = LayerNorm of the row whose chunks load(chunk, float (&)[kChunk]) gives; y may be where it reads. All 32
+// lanes.
 template <typename T, typename Load>
 ELASTICLM_DEVICE void normalize_chunks(const NormWeights& norm, const Load& load, T* y) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
@@ -104,9 +104,16 @@ ELASTICLM_DEVICE void normalize_chunks(const NormWeights& norm, const Load& load
       if (lane + i * kWarpThreads < num_chunks) squares = chunk_square_sum(x[i], mean, squares);
     }
     const float gain = 1.0f / sqrtf(warp_sum(squares) / size + norm.eps);
+    // Stores after all loads of gamma and beta: y may be anything, so a load behind a store would have to
+    // wait for it.
 #pragma unroll
     for (int i = 0; i < kKeptChunks; ++i) {
-      if (lane + i * kWarpThreads < num_chunks) store_normalized(norm, lane + i * kWarpThreads, mean, gain, x[i], y);
+      if (lane + i * kWarpThreads < num_chunks)
+        normalize_chunk(norm, lane + i * kWarpThreads, mean, gain, x[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < kKeptChunks; ++i) {
+      if (lane + i * kWarpThreads < num_chunks) store_chunk(y + (lane + i * kWarpThreads) * kChunk, x[i]);
     }
     return;
   }
@@ -128,14 +135,16 @@ ELASTICLM_DEVICE void normalize_chunks(const NormWeights& norm, const Load& load
 #pragma unroll 1
   for (int chunk = lane; chunk < num_chunks; chunk += kWarpThreads) {
     load(chunk, x);
-    store_normalized(norm, chunk, mean, gain, x, y);
+    normalize_chunk(norm, chunk, mean, gain, x);
+    store_chunk(y + chunk * kChunk, x);
   }
 }
 
 // y = LayerNorm(x); x == y allowed.
 template <typename T>
 ELASTICLM_DEVICE void normalize_row(const NormWeights& norm, const T* x, T* y) {
-  normalize_chunks(norm, [=](int chunk, float(&values)[kChunk]) { load_chunk(x + chunk * kChunk, values); }, y);
+  normalize_chunks(
+      norm, [=](int chunk, float(&values)[kChunk]) { load_chunk(x + chunk * kChunk, values); }, y);
 }
 
 // y = the embedding of row `row` of the plan.

@@ -1,7 +1,7 @@
-// One warp for each row: embedding, LayerNorm, and the copies of rows that the heads need. Each reads a row's 16-byte chunks
-// once, and is bound by memory: LayerNorm moves 4 E bytes for a row of a 16-bit type, 8192 rows of 768 are 25 MB, 5 µs from
-// the level-2 cache of an H100 (about 5.5 TB/s). One pass over rows in place of two kernels is what there is to win, and the
-// linear kernels' kBiasResidual has taken it.
+// One warp for each row: embedding, LayerNorm, and the copies of rows that the heads need. Each reads a row's
+// 16-byte chunks once, and is bound by memory: LayerNorm moves 4 E bytes for a row of a 16-bit type, 8192
+// rows of 768 are 25 MB, 5 µs from the level-2 cache of an H100 (about 5.5 TB/s). One pass over rows in place
+// of two kernels is what there is to win, and the linear kernels' kBiasResidual has taken it.
 #include <algorithm>
 
 #include "kernels/cuda/for_dtype.h"
@@ -14,13 +14,14 @@ namespace elasticlm::cuda {
 namespace {
 
 constexpr int kWarps = 8;
-// Registers of a warp that holds its row. 24 warps with a row of 768 columns each have 36 KB in flight, what an SM needs to
-// take in about 40 bytes a nanosecond at 800 ns of latency; an embedding has three rows in flight.
+// Registers of a warp that holds its row. 24 warps with a row of 768 columns each have 36 KB in flight, what
+// an SM needs to take in about 40 bytes a nanosecond at 800 ns of latency; an embedding has three rows in
+// flight.
 constexpr int kBlocksPerSm = 3;
 constexpr int kEmbeddingBlocksPerSm = 2;
 
-// Runs action(row) for this warp's share of rows. Every block of the launch is resident, so whatever comes next in the stream
-// may take what is left of the device from the start.
+// Runs action(row) for this warp's share of rows. Every block of the launch is resident, so whatever comes
+// next in the stream may take what is left of the device from the start.
 template <typename Action>
 ELASTICLM_DEVICE void for_each_row(const int32_t* num_rows, const Action& action) {
   ptx::grid_dependency_wait();
@@ -28,7 +29,8 @@ ELASTICLM_DEVICE void for_each_row(const int32_t* num_rows, const Action& action
   const int end = *num_rows;
   const int warp = static_cast<int>(threadIdx.x) / kWarpThreads;
 #pragma unroll 1
-  for (int row = static_cast<int>(blockIdx.x) * kWarps + warp; row < end; row += static_cast<int>(gridDim.x) * kWarps) {
+  for (int row = static_cast<int>(blockIdx.x) * kWarps + warp; row < end;
+       row += static_cast<int>(gridDim.x) * kWarps) {
     action(row);
   }
 }
@@ -66,9 +68,11 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads)
   });
 }
 
-// Rows of `out` are as long as a head's result is wide, a single label for instance: then elements go one by one.
+// Rows of `out` are as long as a head's result is wide, a single label for instance: then elements go one by
+// one.
 template <typename T>
-__global__ void __launch_bounds__(kWarps* kWarpThreads) widen_rows_kernel(const __grid_constant__ DeviceWidenArgs args) {
+__global__ void __launch_bounds__(kWarps* kWarpThreads)
+    widen_rows_kernel(const __grid_constant__ DeviceWidenArgs args) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
   for_each_row(args.num_rows, [&](int row) {
     const T* x = static_cast<const T*>(args.x) + row * args.ldx;
@@ -88,7 +92,8 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads) widen_rows_kernel(const 
 }
 
 LaunchShape shape_for(int64_t max_rows, int blocks_per_sm, const LaunchContext& context) {
-  const int64_t num_blocks = std::min((max_rows + kWarps - 1) / kWarps, int64_t{context.num_sms} * blocks_per_sm);
+  const int64_t num_blocks =
+      std::min((max_rows + kWarps - 1) / kWarps, int64_t{context.num_sms} * blocks_per_sm);
   return {.grid = dim3(static_cast<unsigned>(std::max<int64_t>(num_blocks, 1))),
           .block = dim3(kWarps * kWarpThreads),
           .stream = context.stream,

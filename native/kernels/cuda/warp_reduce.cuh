@@ -1,4 +1,5 @@
-// Sums and maxima over a warp, the same bits in every lane: at each step both partners add the same two numbers.
+// Sums and maxima over a warp, the same bits in every lane: at each step both partners add the same two
+// numbers.
 #pragma once
 
 #include "kernels/cuda/device.cuh"
@@ -7,7 +8,8 @@ namespace elasticlm::cuda {
 
 ELASTICLM_DEVICE float warp_sum(float value) {
 #pragma unroll
-  for (int offset = kWarpThreads / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(kFullWarp, value, offset);
+  for (int offset = kWarpThreads / 2; offset > 0; offset /= 2)
+    value += __shfl_xor_sync(kFullWarp, value, offset);
   return value;
 }
 

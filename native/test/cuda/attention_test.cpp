@@ -1,5 +1,5 @@
-// Both implementations of attention on a GPU against f64, over records as a plan writes them: sequences of several structures
-// among rows, columns and heads that are poison.
+// Both implementations of attention on a GPU against f64, over records as a plan writes them: sequences of
+// several structures among rows, columns and heads that are poison.
 #include "kernels/cuda/attention.h"
 
 #include <algorithm>
@@ -52,11 +52,12 @@ struct Place {
   int64_t d;
 };
 
-// Sequences of structures that keep heads[i] heads each, and what a plan says of them. Between two sequences stand up to
-// three rows that belong to nobody.
+// Sequences of structures that keep heads[i] heads each, and what a plan says of them. Between two sequences
+// stand up to three rows that belong to nobody.
 class Batch {
  public:
-  Batch(DType dtype, int64_t head_dim, std::vector<int64_t> heads, std::vector<Sequence> sequences, Random& random)
+  Batch(DType dtype, int64_t head_dim, std::vector<int64_t> heads, std::vector<Sequence> sequences,
+        Random& random)
       : head_dim_(head_dim), heads_(std::move(heads)), sequences_(std::move(sequences)) {
     int64_t num_rows = 0;
     for (Sequence& sequence : sequences_) {
@@ -131,8 +132,8 @@ class Batch {
     return values;
   }
 
-  // In f64; and as a plain program would compute it, with weights and context rounded to the element type (scores are never
-  // stored by any attention that streams its keys).
+  // In f64; and as a plain program would compute it, with weights and context rounded to the element type
+  // (scores are never stored by any attention that streams its keys).
   DeviceTruth truth() const {
     DeviceTruth truth;
     for_each_row([&](int64_t s, int64_t h, int64_t row) {
@@ -147,7 +148,9 @@ class Batch {
 
   DType dtype() const { return qkv_->dtype(); }
   int64_t head_dim() const { return head_dim_; }
-  int64_t heads_of(size_t sequence) const { return heads_[static_cast<size_t>(sequences_[sequence].structure)]; }
+  int64_t heads_of(size_t sequence) const {
+    return heads_[static_cast<size_t>(sequences_[sequence].structure)];
+  }
   const std::vector<Sequence>& sequences() const { return sequences_; }
   const std::vector<int64_t>& heads() const { return heads_; }
   float at(const Place& place) const {
@@ -175,8 +178,9 @@ class Batch {
                             .query_begin = static_cast<int32_t>(query)});
         }
       }
-      std::stable_sort(tiles_.begin() + tile_begin, tiles_.end(),
-                       [](const AttentionTile& a, const AttentionTile& b) { return a.num_rows > b.num_rows; });
+      std::stable_sort(
+          tiles_.begin() + tile_begin, tiles_.end(),
+          [](const AttentionTile& a, const AttentionTile& b) { return a.num_rows > b.num_rows; });
       const AttentionGroup group = {.tile_begin = tile_begin,
                                     .num_tiles = static_cast<int32_t>(tiles_.size()) - tile_begin,
                                     .num_heads = static_cast<int32_t>(heads_[structure]),
@@ -192,7 +196,8 @@ class Batch {
   std::vector<Real> context_of(int64_t s, int64_t h, int64_t row) const {
     const int64_t num_rows = sequences_[static_cast<size_t>(s)].num_rows;
     const auto stored = [&](Real value) {
-      return std::is_same_v<Real, double> ? value : static_cast<Real>(rounded(dtype(), static_cast<float>(value)));
+      return std::is_same_v<Real, double> ? value
+                                          : static_cast<Real>(rounded(dtype(), static_cast<float>(value)));
     };
     std::vector<Real> weights;
     for (int64_t key = 0; key < num_rows; ++key) {
@@ -230,7 +235,8 @@ class Batch {
 };
 
 std::string name_of(const Kernel& kernel, const Batch& batch) {
-  return std::string(kernel.name) + " " + dtype_name(batch.dtype()) + " D=" + std::to_string(batch.head_dim());
+  return std::string(kernel.name) + " " + dtype_name(batch.dtype()) +
+         " D=" + std::to_string(batch.head_dim());
 }
 
 // On the device's own number of SMs and on one alone, where each block has many items.
@@ -249,12 +255,14 @@ void for_each_type(const std::function<void(DType dtype, int64_t head_dim)>& act
   }
 }
 
-TEST_CASE("attention on a GPU: every remainder of sequence length, structures of several sizes in one batch") {
+TEST_CASE(
+    "attention on a GPU: every remainder of sequence length, structures of several sizes in one batch") {
   for_each_type([](DType dtype, int64_t head_dim) {
     Random random(1);
     std::vector<Sequence> sequences;
     for (int64_t rows = 1; rows <= 36; ++rows) sequences.push_back({rows, random.integer(0, 3)});
-    for (const int64_t rows : {47, 48, 49, 63, 64, 65, 79, 80, 81, 95, 97, 112, 127, 128, 129, 143, 191, 193, 200}) {
+    for (const int64_t rows :
+         {47, 48, 49, 63, 64, 65, 79, 80, 81, 95, 97, 112, 127, 128, 129, 143, 191, 193, 200}) {
       sequences.push_back({rows, random.integer(0, 3)});
     }
     Batch batch(dtype, head_dim, {3, 1, 0, 2}, sequences, random);
@@ -325,7 +333,8 @@ TEST_CASE("attention on a GPU: a sequence has the same bits alone and in any bat
           });
           const std::vector<float> expected = alone.run(kernel, 0);
           CHECK(std::equal(expected.begin(), expected.end(), next),
-                name_of(kernel, batch) + ": other bits in a batch at S=" + std::to_string(sequences[s].num_rows));
+                name_of(kernel, batch) +
+                    ": other bits in a batch at S=" + std::to_string(sequences[s].num_rows));
           next += static_cast<std::ptrdiff_t>(expected.size());
         }
       }
@@ -337,13 +346,15 @@ TEST_CASE("attention on a GPU: equal scores average the values") {
   for_each_type([](DType dtype, int64_t head_dim) {
     Random random(5);
     Batch batch(dtype, head_dim, {1, 2}, {{1, 0}, {3, 1}, {16, 0}, {17, 1}, {48, 0}, {100, 1}}, random);
-    batch.fill([&](const Place& place) { return place.part == 0 ? 1.0f : place.part == 1 ? 2.0f : random.normal(); });
+    batch.fill([&](const Place& place) {
+      return place.part == 0 ? 1.0f : place.part == 1 ? 2.0f : random.normal();
+    });
     check_exact(batch, "equal scores");
   });
 }
 
-// Whole numbers, so that products and sums are exact: what is tested is the exponent's range, not the sum's rounding. The
-// first component tells keys apart.
+// Whole numbers, so that products and sums are exact: what is tested is the exponent's range, not the sum's
+// rounding. The first component tells keys apart.
 TEST_CASE("attention on a GPU: scores of ten thousand neither overflow nor lose their order") {
   for (const float sign : {1.0f, -1.0f}) {
     for_each_type([&](DType dtype, int64_t head_dim) {
@@ -373,7 +384,8 @@ TEST_CASE("attention on a GPU: one dominant key takes all the weight, wherever i
         const std::vector<float> context = batch.run(kernel, 0);
         for (size_t i = 0; i < context.size(); ++i) {
           const float expected = batch.at({0, 0, dominant, 2, static_cast<int64_t>(i) % head_dim});
-          CHECK(context[i] == expected, name_of(kernel, batch) + " mixed in other keys than " + std::to_string(dominant));
+          CHECK(context[i] == expected,
+                name_of(kernel, batch) + " mixed in other keys than " + std::to_string(dominant));
         }
       }
     }
@@ -393,8 +405,9 @@ TEST_CASE("attention on a GPU: NaN in one sequence stays there") {
       size_t i = 0;
       batch.for_each_row([&](int64_t s, int64_t, int64_t) {
         for (int64_t d = 0; d < head_dim; ++d, ++i) {
-          CHECK(s % 2 == 0 ? std::isnan(after[i]) : after[i] == before[i],
-                name_of(kMma, batch) + ": NaN left its sequence or was lost, at sequence " + std::to_string(s));
+          CHECK(
+              s % 2 == 0 ? std::isnan(after[i]) : after[i] == before[i],
+              name_of(kMma, batch) + ": NaN left its sequence or was lost, at sequence " + std::to_string(s));
         }
       });
     }

@@ -13,6 +13,17 @@
 namespace elasticlm::test {
 namespace {
 
+#if defined(ELASTICLM_EMULATED)
+using emulator::set_failing_call;
+using emulator::settings;
+
+// Settings of the emulated machine, as they were before at the end.
+struct Machine {
+  emulator::Settings before = settings();
+  ~Machine() { settings() = before; }
+};
+#endif
+
 struct Model {
   std::shared_ptr<const ModelWeights> weights;
   std::vector<Structure> structures;
@@ -56,6 +67,10 @@ size_t free_bytes() {
 
 TEST_CASE("a batch that does not fit the memory is refused with its code, and a smaller one runs") {
   const Model model = make_model();
+#if defined(ELASTICLM_EMULATED)
+  const Machine machine;
+  settings().memory_bytes = size_t{4} << 20;  // filling 8 GB of the host's would take long
+#endif
   DeviceEncoder encoder(*model.weights, {});
   const auto expected = run_forward(encoder, model.batch.view(), model.structures, {});
   const OwnedBatch large = repeated(model.batch, 2000);
@@ -75,25 +90,18 @@ TEST_CASE("a batch that does not fit the memory is refused with its code, and a 
 
 #if defined(ELASTICLM_EMULATED)
 
-using emulator::set_failing_call;
-using emulator::settings;
-
-// Settings of the emulated machine, as they were before at the end.
-struct Machine {
-  emulator::Settings before = settings();
-  ~Machine() { settings() = before; }
-};
-
 TEST_CASE("any call of the driver may fail at any time: a coded error, no leak, and the next forward is right") {
   const Model model = make_model();
   const OwnedBatch large = repeated(model.batch, 4);
-  const DeviceEncoderOptions options = {.path = DevicePath::kMma};
-  std::vector<float> expected;
-  {
-    DeviceEncoder encoder(*model.weights, options);
-    expected = run_forward(encoder, model.batch.view(), model.structures, {});
-  }
-  for (const cudaError_t failure : {cudaErrorMemoryAllocation, cudaErrorLaunchFailure}) {
+  for (const auto& [path, failure] :
+       {std::pair{DevicePath::kMma, cudaErrorMemoryAllocation}, std::pair{DevicePath::kMma, cudaErrorLaunchFailure},
+        std::pair{DevicePath::kAuto, cudaErrorLaunchFailure}}) {
+    const DeviceEncoderOptions options = {.path = path};
+    std::vector<float> expected;
+    {
+      DeviceEncoder encoder(*model.weights, options);
+      expected = run_forward(encoder, model.batch.view(), model.structures, {});
+    }
     bool has_failed = true;
     for (int64_t n = 0; has_failed; ++n) {
       const std::string what = "call " + std::to_string(n) + " fails with " + cudaGetErrorName(failure);

@@ -35,13 +35,15 @@ DeviceMemory::~DeviceMemory() {
 
 void DeviceMemory::upload(const void* source, size_t bytes) {
   CHECK(bytes <= bytes_, "upload beyond the end of a test's memory");
-  if (bytes > 0) cuda::check(cudaMemcpy(data_, source, bytes, cudaMemcpyHostToDevice), "to upload a test's data");
+  if (bytes > 0)
+    cuda::check(cudaMemcpy(data_, source, bytes, cudaMemcpyHostToDevice), "to upload a test's data");
 }
 
 void DeviceMemory::download(void* target, size_t bytes) const {
   CHECK(bytes <= bytes_, "download beyond the end of a test's memory");
   cuda::check(cudaDeviceSynchronize(), "to run the kernels of a test");
-  if (bytes > 0) cuda::check(cudaMemcpy(target, data_, bytes, cudaMemcpyDeviceToHost), "to download a test's result");
+  if (bytes > 0)
+    cuda::check(cudaMemcpy(target, data_, bytes, cudaMemcpyDeviceToHost), "to download a test's result");
 }
 
 uint32_t element_bits(DType dtype, float value) {
@@ -138,9 +140,11 @@ cuda::LaunchContext device_context() {
   return context;
 }
 
-void check_close(std::span<const float> actual, const DeviceTruth& truth, DType dtype, const std::string& what) {
+void check_close(std::span<const float> actual, const DeviceTruth& truth, DType dtype,
+                 const std::string& what) {
   CHECK(actual.size() == truth.f64.size() && actual.size() == truth.naive.size(),
-        what + ": " + std::to_string(actual.size()) + " elements, expected " + std::to_string(truth.f64.size()));
+        what + ": " + std::to_string(actual.size()) + " elements, expected " +
+            std::to_string(truth.f64.size()));
   double naive = 0.0;
   double scale = 0.0;
   for (size_t i = 0; i < actual.size(); ++i) {

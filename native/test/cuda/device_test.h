@@ -1,5 +1,5 @@
-// Shared by the tests of GPU kernels: device memory that begins as poison, the element types on the host, what the device
-// can run, and the bound that every kernel is held to.
+// Shared by the tests of GPU kernels: device memory that begins as poison, the element types on the host,
+// what the device can run, and the bound that every kernel is held to.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -17,7 +17,8 @@
 
 namespace elasticlm::test {
 
-// Device memory of its own, 256-byte aligned. Every byte is 0xff at first: NaN as f32, f16 and bf16, -1 as an integer.
+// Device memory of its own, 256-byte aligned. Every byte is 0xff at first: NaN as f32, f16 and bf16, -1 as an
+// integer.
 class DeviceMemory {
  public:
   DeviceMemory() = default;
@@ -74,8 +75,8 @@ double unit_roundoff(DType dtype);
 // f32 once, the 16-bit types for every test that has room for both.
 inline constexpr DType kHalfTypes[] = {DType::kF16, DType::kBF16};
 
-// A matrix on the host as the device will see it: bits of `dtype`, poison wherever nothing was set, a guard row before and
-// after, and guard columns from `columns` up to `ld`.
+// A matrix on the host as the device will see it: bits of `dtype`, poison wherever nothing was set, a guard
+// row before and after, and guard columns from `columns` up to `ld`.
 class HostMatrix {
  public:
   HostMatrix(DType dtype, int64_t rows, int64_t columns, int64_t ld);
@@ -115,16 +116,17 @@ int compute_capability();
 // A stream-less context for tests; the bounds are the caller's.
 cuda::LaunchContext device_context();
 
-// What was computed by a naive path (operands and every stored intermediate rounded to the element type, sums in f32), and
-// in f64 from the same rounded operands.
+// What was computed by a naive path (operands and every stored intermediate rounded to the element type, sums
+// in f32), and in f64 from the same rounded operands.
 struct DeviceTruth {
   std::vector<double> f64;
   std::vector<float> naive;
   std::vector<int64_t> shape;  // of both, for the coordinate that a failure prints
 };
 
-// Fails, naming the worst element, unless |actual - f64| <= 2 * the naive path's largest error + one rounding of the largest
-// value, at every element. (The rounding is for results that the naive path hits exactly.)
-void check_close(std::span<const float> actual, const DeviceTruth& truth, DType dtype, const std::string& what);
+// Fails, naming the worst element, unless |actual - f64| <= 2 * the naive path's largest error + one rounding
+// of the largest value, at every element. (The rounding is for results that the naive path hits exactly.)
+void check_close(std::span<const float> actual, const DeviceTruth& truth, DType dtype,
+                 const std::string& what);
 
 }  // namespace elasticlm::test

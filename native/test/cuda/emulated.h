@@ -1,4 +1,5 @@
-// Shared by the emulator's own tests. Their kernels stand in the test files: the emulator's are ordinary functions.
+// Shared by the emulator's own tests. Their kernels stand in the test files: the emulator's are ordinary
+// functions.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,7 +15,8 @@
 
 namespace elasticlm::test {
 
-// Schedules that a test tries: a bug that shows in one of eight goes unseen with probability 0.875^40 = 0.5 %.
+// Schedules that a test tries: a bug that shows in one of eight goes unseen with probability 0.875^40 = 0.5
+// %.
 inline constexpr int kNumSeeds = 40;
 
 // The default machine, until the end of the test.
@@ -80,13 +82,15 @@ std::string fault_of(Work&& work) {
   return {};
 }
 
-inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
-#define CHECK_FAULT(work, part)                                                                           \
-  do {                                                                                                    \
-    const std::string fault = elasticlm::test::fault_of([&] { work; });                                   \
-    CHECK(elasticlm::test::contains(fault, part), std::string("expected a fault that says '") + (part) +  \
-                                                      "', received '" + fault + "'");                     \
+#define CHECK_FAULT(work, part)                                                                  \
+  do {                                                                                           \
+    const std::string fault = elasticlm::test::fault_of([&] { work; });                          \
+    CHECK(elasticlm::test::contains(fault, part),                                                \
+          std::string("expected a fault that says '") + (part) + "', received '" + fault + "'"); \
   } while (false)
 
 // In how many of the seeds `work` gave true.

@@ -21,7 +21,9 @@ namespace {
 
 bool rows_are_columns(const LinearSpec& spec) { return spec.weight_rows == WeightRows::kColumns; }
 int64_t stored_rows(const LinearSpec& spec) { return rows_are_columns(spec) ? spec.num_columns : spec.depth; }
-int64_t stored_columns(const LinearSpec& spec) { return rows_are_columns(spec) ? spec.depth : spec.num_columns; }
+int64_t stored_columns(const LinearSpec& spec) {
+  return rows_are_columns(spec) ? spec.depth : spec.num_columns;
+}
 // Of the axis that is kept in blocks of stored rows, and of the other.
 int64_t kept_rows(const LinearSpec& spec, const LinearGroup& group) {
   return rows_are_columns(spec) ? group.num_columns : group.depth;
@@ -64,7 +66,8 @@ void fill_rows(LinearProblem& problem, Random& random) {
   for (const LinearGroup& group : problem.groups) {
     for (int64_t row = group.row_begin; row < group.row_begin + group.num_rows; ++row) {
       problem.x.fill(random, row, 0, group.depth, 1.0f);
-      if (problem.spec.epilogue == Epilogue::kBiasResidual) problem.y.fill(random, row, 0, group.num_columns, 1.0f);
+      if (problem.spec.epilogue == Epilogue::kBiasResidual)
+        problem.y.fill(random, row, 0, group.num_columns, 1.0f);
     }
   }
 }
@@ -75,11 +78,12 @@ struct Expected {
   float naive = 0.0f;
 };
 
-// A chain of K products and additions in f32 is off by at most gamma_(K + 2) times the sum of magnitudes (Higham, Accuracy
-// and Stability of Numerical Algorithms, 3.1); tensor cores cut off where f32 arithmetic rounds, which doubles that. The
-// activation stretches it by its largest slope (GELU 1.13, tanh 1) and adds its own error: GELU 1.5e-7 (epilogue.cuh) or 5
-// roundings of |v| in the scalar formula, tanh 3e-7. The residual is one more rounding of f32, the store one of the element type,
-// which below the smallest normal f16 is absolute.
+// A chain of K products and additions in f32 is off by at most gamma_(K + 2) times the sum of magnitudes
+// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); tensor cores cut off where f32 arithmetic
+// rounds, which doubles that. The activation stretches it by its largest slope (GELU 1.13, tanh 1) and adds
+// its own error: GELU 1.5e-7 (epilogue.cuh) or 5 roundings of |v| in the scalar formula, tanh 3e-7. The
+// residual is one more rounding of f32, the store one of the element type, which below the smallest normal
+// f16 is absolute.
 Expected expected_at(const LinearProblem& problem, const LinearGroup& group, int64_t row, int64_t column) {
   double sum = 0.0;
   double magnitude = 0.0;
@@ -128,12 +132,14 @@ std::string describe(const LinearProblem& problem, size_t group_idx) {
   const LinearGroup& group = problem.groups[group_idx];
   return std::string(dtype_name(problem.spec.dtype)) +
          (rows_are_columns(problem.spec) ? ", rows are columns" : ", rows are depth") + ", epilogue " +
-         std::to_string(static_cast<int>(problem.spec.epilogue)) + ", group " + std::to_string(group_idx) + " of " +
-         std::to_string(group.num_rows) + " rows, " + std::to_string(group.num_columns) + " columns, depth " +
-         std::to_string(group.depth) + (group.row_blocks == kPrefix ? ", prefix" : ", list") + " (row, column)";
+         std::to_string(static_cast<int>(problem.spec.epilogue)) + ", group " + std::to_string(group_idx) +
+         " of " + std::to_string(group.num_rows) + " rows, " + std::to_string(group.num_columns) +
+         " columns, depth " + std::to_string(group.depth) +
+         (group.row_blocks == kPrefix ? ", prefix" : ", list") + " (row, column)";
 }
 
-void check_group(const LinearProblem& problem, size_t group_idx, const HostMatrix& y, const std::string& what) {
+void check_group(const LinearProblem& problem, size_t group_idx, const HostMatrix& y,
+                 const std::string& what) {
   const LinearGroup& group = problem.groups[group_idx];
   const int64_t num_kept = std::min(group.num_kept_columns, group.num_columns);
   const std::string subject = what + ", " + describe(problem, group_idx);
@@ -151,7 +157,8 @@ void check_group(const LinearProblem& problem, size_t group_idx, const HostMatri
     }
     for (int64_t column = num_kept; column < group.num_columns; ++column) {
       CHECK(y.bits(group.row_begin + r, column) == 0, subject + ": not zero beyond the kept columns, at (" +
-                                                          std::to_string(r) + ", " + std::to_string(column) + ")");
+                                                          std::to_string(r) + ", " + std::to_string(column) +
+                                                          ")");
     }
   }
   CHECK_WITHIN(worst, subject);
@@ -177,7 +184,8 @@ LinearProblem make_problem(const LinearSpec& spec, const std::vector<LinearCut>&
         std::swap(blocks[i - 1], blocks[static_cast<size_t>(random.integer(0, static_cast<int64_t>(i) - 1))]);
       }
       group.row_blocks = static_cast<int32_t>(row_blocks.size());
-      row_blocks.insert(row_blocks.end(), blocks.begin(), blocks.begin() + kept_rows(spec, group) / kRowBlock);
+      row_blocks.insert(row_blocks.end(), blocks.begin(),
+                        blocks.begin() + kept_rows(spec, group) / kRowBlock);
     }
     groups.push_back(group);
   }
@@ -211,7 +219,8 @@ LinearProblem row_alone(const LinearProblem& problem, size_t group_idx, int64_t 
   alone.y = HostMatrix(problem.spec.dtype, 1, problem.y.columns(), problem.y.ld());
   for (int64_t k = 0; k < group.depth; ++k) alone.x.set(0, k, problem.x.get(group.row_begin + row, k));
   if (problem.spec.epilogue == Epilogue::kBiasResidual) {
-    for (int64_t n = 0; n < group.num_columns; ++n) alone.y.set(0, n, problem.y.get(group.row_begin + row, n));
+    for (int64_t n = 0; n < group.num_columns; ++n)
+      alone.y.set(0, n, problem.y.get(group.row_begin + row, n));
   }
   group.row_begin = 0;
   group.num_rows = 1;
@@ -282,10 +291,12 @@ void check_linear(const LinearProblem& problem, const HostMatrix& y, const std::
   }
 }
 
-std::vector<uint32_t> bits_of_row(const LinearProblem& problem, const HostMatrix& y, size_t group_idx, int64_t row) {
+std::vector<uint32_t> bits_of_row(const LinearProblem& problem, const HostMatrix& y, size_t group_idx,
+                                  int64_t row) {
   const LinearGroup& group = problem.groups[group_idx];
   std::vector<uint32_t> bits;
-  for (int64_t column = 0; column < group.num_columns; ++column) bits.push_back(y.bits(group.row_begin + row, column));
+  for (int64_t column = 0; column < group.num_columns; ++column)
+    bits.push_back(y.bits(group.row_begin + row, column));
   return bits;
 }
 

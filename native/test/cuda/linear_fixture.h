@@ -1,5 +1,5 @@
-// A linear step for the tests of its kernels: groups of rows with the blocks of a stored weight that they keep, poison in all
-// memory that they may not read or write, and what must come out.
+// A linear step for the tests of its kernels: groups of rows with the blocks of a stored weight that they
+// keep, poison in all memory that they may not read or write, and what must come out.
 #pragma once
 
 #include <cstdint>
@@ -24,13 +24,13 @@ struct LinearCut {
   int64_t num_rows = 0;
   int64_t num_columns = 0;  // multiples of 16
   int64_t depth = 0;
-  bool prefix = true;        // of the stored rows; otherwise a random list in any order
+  bool prefix = true;          // of the stored rows; otherwise a random list in any order
   int64_t num_kept = 1 << 30;  // columns from here on are zeros
 };
 
 struct LinearProblem {
   LinearSpec spec;
-  HostMatrix weight;        // rows that no group keeps, and what lies beyond all depths (or columns), are poison
+  HostMatrix weight;  // rows that no group keeps, and what lies beyond all depths (or columns), are poison
   std::vector<float> bias;  // [N]
   std::vector<cuda::LinearGroup> groups;
   std::vector<int32_t> row_blocks;
@@ -38,7 +38,8 @@ struct LinearProblem {
   HostMatrix y;  // poison but for the residual, if there is one
 };
 
-// Groups stand in the step as in `cuts`; their rows are in a random order, with rows of no group between them.
+// Groups stand in the step as in `cuts`; their rows are in a random order, with rows of no group between
+// them.
 LinearProblem make_problem(const LinearSpec& spec, const std::vector<LinearCut>& cuts, Random& random);
 // The same weight, and nothing but row `row` of group `group_idx`.
 LinearProblem row_alone(const LinearProblem& problem, size_t group_idx, int64_t row);
@@ -48,11 +49,12 @@ HostMatrix run_linear(cuda::DeviceLinearForward forward, const LinearProblem& pr
 // A matrix as kernels are given it, with its tensor maps where the device has them.
 cuda::DeviceMatrix mapped_view(const HostMatrix& matrix, const DeviceMemory& memory);
 
-// Fails unless y holds what the records ask for: kept columns within the bound of device_test.h, and each within the bound of
-// its own; zeros after them; every other element as it was.
+// Fails unless y holds what the records ask for: kept columns within the bound of device_test.h, and each
+// within the bound of its own; zeros after them; every other element as it was.
 void check_linear(const LinearProblem& problem, const HostMatrix& y, const std::string& what);
 
 // The columns that a row of a group writes.
-std::vector<uint32_t> bits_of_row(const LinearProblem& problem, const HostMatrix& y, size_t group_idx, int64_t row);
+std::vector<uint32_t> bits_of_row(const LinearProblem& problem, const HostMatrix& y, size_t group_idx,
+                                  int64_t row);
 
 }  // namespace elasticlm::test

@@ -71,7 +71,8 @@ void check_all(const LinearProblem& problem) {
   }
 }
 
-constexpr Epilogue kEpilogues[] = {Epilogue::kBias, Epilogue::kBiasGelu, Epilogue::kBiasTanh, Epilogue::kBiasResidual};
+constexpr Epilogue kEpilogues[] = {Epilogue::kBias, Epilogue::kBiasGelu, Epilogue::kBiasTanh,
+                                   Epilogue::kBiasResidual};
 
 // Every combination of element type, kind of stored row and epilogue, as i counts on.
 LinearSpec spec_of(int64_t i, int64_t num_columns, int64_t depth) {
@@ -100,7 +101,8 @@ void check_same_row(const Implementation& implementation, const LinearProblem& p
   for (size_t i = 0; i < got.size(); ++i) {
     if (got[i] == expected[i]) continue;
     char text[200];
-    std::snprintf(text, sizeof(text), "%s: row %d of group %zu, column %zu has bits %x in the batch, %x alone (tolerance: none)",
+    std::snprintf(text, sizeof(text),
+                  "%s: row %d of group %zu, column %zu has bits %x in the batch, %x alone (tolerance: none)",
                   implementation.name, static_cast<int>(row), group_idx, i, got[i], expected[i]);
     CHECK(false, text);
   }
@@ -110,7 +112,8 @@ TEST_CASE("linear_forward: every remainder of rows with some of columns and dept
   Random random(1);
   for (int64_t rows = 1; rows <= 70; ++rows) {
     const LinearSpec spec = spec_of(rows, 16 * (1 + rows % 10), 16 * (1 + rows * 5 % 11));
-    check_all(make_problem(spec, {{.num_rows = rows, .num_columns = spec.num_columns, .depth = spec.depth}}, random));
+    check_all(make_problem(spec, {{.num_rows = rows, .num_columns = spec.num_columns, .depth = spec.depth}},
+                           random));
   }
 }
 
@@ -140,7 +143,8 @@ TEST_CASE("linear_forward: groups of random structures in any order") {
   for (int64_t i = 0; i < 32; ++i) {
     const LinearSpec spec = spec_of(i, 16 * random.integer(1, 14), 16 * random.integer(1, 14));
     std::vector<LinearCut> cuts;
-    for (int64_t g = random.integer(1, 5); g > 0; --g) cuts.push_back(random_cut(random, spec, random.integer(1, 40)));
+    for (int64_t g = random.integer(1, 5); g > 0; --g)
+      cuts.push_back(random_cut(random, spec, random.integer(1, 40)));
     check_all(make_problem(spec, cuts, random));
   }
 }
@@ -176,7 +180,11 @@ TEST_CASE("linear_forward: columns that are left out of a last block, or all of 
     const LinearSpec spec = spec_of(i, 160, 32);
     std::vector<LinearCut> cuts;
     for (const int64_t num_kept : {0, 1, 7, 8, 9, 127, 128, 129, 143}) {
-      cuts.push_back({.num_rows = 3, .num_columns = 144, .depth = 32, .prefix = num_kept % 2 == 0, .num_kept = num_kept});
+      cuts.push_back({.num_rows = 3,
+                      .num_columns = 144,
+                      .depth = 32,
+                      .prefix = num_kept % 2 == 0,
+                      .num_kept = num_kept});
     }
     check_all(make_problem(spec, cuts, random));
   }
@@ -273,7 +281,8 @@ TEST_CASE("linear_forward: any order of warps and blocks, any number of SMs") {
     Random random(100 + seed);
     emulator::set_seed(seed);
     emulator::settings().num_sms = 1 + static_cast<int>(seed) % 7;
-    const LinearSpec spec = spec_of(static_cast<int64_t>(seed) * 3, 16 * random.integer(1, 20), 16 * random.integer(1, 20));
+    const LinearSpec spec =
+        spec_of(static_cast<int64_t>(seed) * 3, 16 * random.integer(1, 20), 16 * random.integer(1, 20));
     check_all(make_problem(spec, {random_cut(random, spec, 70), random_cut(random, spec, 9)}, random));
   }
   emulator::settings().num_sms = num_sms;

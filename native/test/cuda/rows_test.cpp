@@ -1,5 +1,5 @@
-// The kernels that work on whole rows, against f64: every size of a row that a lane's chunks split differently, fewer rows
-// than the launch was sized for, guards around every matrix.
+// The kernels that work on whole rows, against f64: every size of a row that a lane's chunks split
+// differently, fewer rows than the launch was sized for, guards around every matrix.
 #include "kernels/cuda/rows.h"
 
 #include <algorithm>
@@ -18,8 +18,8 @@ using cuda::PlanHeader;
 using cuda::SequenceRecord;
 
 constexpr DType kAllTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
-// One chunk; fewer chunks than lanes; some lanes with one more than others; the models' 384, 768 and 1024; longer than what
-// stays in registers.
+// One chunk; fewer chunks than lanes; some lanes with one more than others; the models' 384, 768 and 1024;
+// longer than what stays in registers.
 constexpr int64_t kSizes[] = {8, 96, 256, 264, 352, 384, 768, 1024, 1032, 1568};
 
 std::string name_of(DType dtype, int64_t size) {
@@ -66,7 +66,8 @@ Norm normal_norm(int64_t size, Random& random) {
   return {.gamma = normal_values(size, random), .beta = normal_values(size, random)};
 }
 
-// LayerNorm of one row in Real: double for the truth, float for the naive path, whose result is rounded to the element type.
+// LayerNorm of one row in Real: double for the truth, float for the naive path, whose result is rounded to
+// the element type.
 template <typename Real>
 void add_layer_norm(const std::vector<Real>& x, const Norm& norm, std::vector<Real>& out) {
   const Real size = static_cast<Real>(x.size());
@@ -104,7 +105,8 @@ class RowTruth {
 };
 
 // The first `num_rows` rows of `result`; fails if anything else differs from `before`.
-std::vector<float> rows_of(const HostMatrix& result, const HostMatrix& before, int64_t num_rows, const std::string& what) {
+std::vector<float> rows_of(const HostMatrix& result, const HostMatrix& before, int64_t num_rows,
+                           const std::string& what) {
   std::vector<float> values;
   std::vector<uint32_t> others = result.all_bits();
   for (int64_t row = 0; row < num_rows; ++row) {
@@ -117,7 +119,8 @@ std::vector<float> rows_of(const HostMatrix& result, const HostMatrix& before, i
   return values;
 }
 
-std::vector<float> layer_norm(const HostMatrix& x, const Norm& norm, int64_t num_rows, const LaunchContext& context) {
+std::vector<float> layer_norm(const HostMatrix& x, const Norm& norm, int64_t num_rows,
+                              const LaunchContext& context) {
   const DeviceMemory y = x.upload();
   const DeviceArray<float> gamma(norm.gamma);
   const DeviceArray<float> beta(norm.beta);
@@ -145,7 +148,8 @@ TEST_CASE("layer_norm on a GPU: every size of a row, in place") {
         const Norm norm = normal_norm(size, random);
         RowTruth truth(dtype, size);
         for (int64_t row = 0; row < num_rows; ++row) {
-          truth.add(size, [&]<typename Real>(int64_t i) { return static_cast<Real>(x.get(row, i)); }, norm);
+          truth.add(
+              size, [&]<typename Real>(int64_t i) { return static_cast<Real>(x.get(row, i)); }, norm);
         }
         check_close(layer_norm(x, norm, num_rows, context_for(24)), truth.get(), dtype,
                     "layer_norm " + name_of(dtype, size) + " (row, e)");
@@ -198,7 +202,8 @@ TEST_CASE("embedding on a GPU: every size of a row, all tables") {
       const HostMatrix types = table(kTypes);
       const auto ids = [&](int64_t count) {
         std::vector<int32_t> values;
-        for (int64_t i = 0; i < kRows; ++i) values.push_back(static_cast<int32_t>(random.integer(0, count - 1)));
+        for (int64_t i = 0; i < kRows; ++i)
+          values.push_back(static_cast<int32_t>(random.integer(0, count - 1)));
         return values;
       };
       const std::vector<int32_t> word_ids = ids(kWords);
@@ -302,7 +307,8 @@ std::vector<float> pool(const HostMatrix& x, const std::vector<SequenceRecord>& 
 }
 
 template <typename Real>
-std::vector<Real> pooled_truth(const HostMatrix& x, const std::vector<SequenceRecord>& sequences, const Pooled& how) {
+std::vector<Real> pooled_truth(const HostMatrix& x, const std::vector<SequenceRecord>& sequences,
+                               const Pooled& how) {
   const int64_t size = x.columns();
   std::vector<Real> out(sequences.size() * static_cast<size_t>(size));
   for (const SequenceRecord& sequence : sequences) {
@@ -348,7 +354,8 @@ TEST_CASE("pooling on a GPU: a zero vector stays zero, and no batch is no work")
   for (const Pooled& how : kPooled) {
     const std::vector<float> out = pool(x, sequences, how, context_for(6));
     for (int64_t c = 0; c < 96; ++c) {
-      CHECK(out[static_cast<size_t>(sequences[0].position * 96 + c)] == 0.0f, "a zero vector did not stay zero");
+      CHECK(out[static_cast<size_t>(sequences[0].position * 96 + c)] == 0.0f,
+            "a zero vector did not stay zero");
     }
     pool(x, {}, how, context_for(6));
   }
@@ -403,7 +410,8 @@ TEST_CASE("first_rows on a GPU: row i is the first of sequence i, whole and noth
       }
       HostMatrix result = before;
       result.download(target);
-      CHECK(result.all_bits() == expected.all_bits(), "first_rows " + name_of(dtype, size) + " copied something else");
+      CHECK(result.all_bits() == expected.all_bits(),
+            "first_rows " + name_of(dtype, size) + " copied something else");
     }
   }
 }
@@ -441,8 +449,8 @@ TEST_CASE("widen_rows on a GPU: each row to its place in the batch, whatever its
       const std::vector<float> values = out.values();
       for (size_t i = 0; i < values.size(); ++i) {
         CHECK(same_bits(values[i], expected[i]),
-              "widen_rows " + std::string(dtype_name(dtype)) + ": element " + std::to_string(i) + " of rows of " +
-                  std::to_string(columns) + " is " + std::to_string(values[i]));
+              "widen_rows " + std::string(dtype_name(dtype)) + ": element " + std::to_string(i) +
+                  " of rows of " + std::to_string(columns) + " is " + std::to_string(values[i]));
       }
     }
   }
