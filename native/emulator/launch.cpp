@@ -207,7 +207,15 @@ void Scheduler::thread_exits() {
            std::string(meeting->operation));
     }
   }
-  block.num_live--;
+  if (--block.num_live == 0) {
+    const auto num_in_flight =
+        std::count_if(operations_.begin(), operations_.end(), [&](const Operation& operation) {
+          return operation.block == &block && operation.landing == Landing::kAnyTime;
+        });
+    if (num_in_flight > 0) {
+      fail("the block ends with " + std::to_string(num_in_flight) + " asynchronous operations in flight");
+    }
+  }
   live_threads_--;
   note_progress();
 }

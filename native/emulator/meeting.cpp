@@ -10,6 +10,7 @@
 #include "emulator/scheduler_report.h"
 
 namespace elasticlm::emulator {
+
 bool Scheduler::arrive(Meeting& meeting, const char* operation, int expected) {
   if (meeting.num_arrived == 0) {
     meeting.operation = operation;

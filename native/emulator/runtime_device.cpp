@@ -103,6 +103,8 @@ cudaError_t cudaPeekAtLastError() { return last_error; }
   ERROR(cudaErrorStreamCaptureUnmatched, "capture was not ended in the same stream as it began")      \
   ERROR(cudaErrorStreamCaptureImplicit,                                                               \
         "operation would make the legacy stream depend on a capturing blocking stream")               \
+  ERROR(cudaErrorStreamCaptureWrongThread,                                                            \
+        "attempt to terminate a thread-local capture sequence from another thread")                   \
   ERROR(cudaErrorUnknown, "unknown error")
 
 const char* cudaGetErrorName(cudaError_t error) {

@@ -22,9 +22,23 @@ std::vector<Stream>& streams() {
 
 const Stream& legacy_stream() { return streams().front(); }
 
-bool any_capture() {
-  return std::any_of(streams().begin(), streams().end(),
-                     [](const Stream& stream) { return stream->capture != nullptr; });
+// Spoils the captures of streams for which `concerns` is true; `refusal` when there is one.
+template <typename Concerns>
+cudaError_t spoil_captures(Concerns&& concerns, cudaError_t refusal) {
+  cudaError_t status = cudaSuccess;
+  for (const Stream& stream : streams()) {
+    if (stream->capture == nullptr || !concerns(*stream)) continue;
+    stream->capture_broken = true;
+    status = refusal;
+  }
+  return status;
+}
+
+// Of a call that waits for this stream.
+cudaError_t refuse_wait(const CUstream_st& waited) {
+  const cudaError_t own = spoil_captures([&](const CUstream_st& stream) { return &stream == &waited; },
+                                         cudaErrorStreamCaptureUnsupported);
+  return own != cudaSuccess ? own : refuse_in_capture();
 }
 
 // What the entry must come after beyond its own stream: the legacy default stream and those that wait for it
@@ -39,6 +53,13 @@ std::vector<std::pair<Stream, uint64_t>> legacy_order(const Stream& stream) {
     after.emplace_back(legacy_stream(), legacy_stream()->num_enqueued);
   }
   return after;
+}
+
+// Work of the legacy default stream would have to come after a capture's.
+cudaError_t refuse_legacy(const CUstream_st& used) {
+  if (!used.is_legacy) return cudaSuccess;
+  return spoil_captures([](const CUstream_st& stream) { return stream.waits_for_legacy; },
+                        cudaErrorStreamCaptureImplicit);
 }
 
 bool is_elsewhere(const CUstream_st& stream) {
@@ -130,19 +151,20 @@ cudaError_t enqueue(cudaStream_t handle, Work work) {
     stream->capture->nodes.push_back(std::move(work));
     return cudaSuccess;
   }
-  if (stream->is_legacy && any_capture()) {
-    refuse_in_capture();
-    return cudaErrorStreamCaptureImplicit;
-  }
+  const cudaError_t refused = refuse_legacy(*stream);
+  if (refused != cudaSuccess) return refused;
   std::vector<Work> works;
   works.push_back(std::move(work));
   return append(stream, std::move(works));
 }
 
 cudaError_t refuse_in_capture() {
-  if (!any_capture()) return cudaSuccess;
-  for (const Stream& stream : streams()) stream->capture_broken = stream->capture != nullptr;
-  return cudaErrorStreamCaptureUnsupported;
+  const auto forbids = [](const CUstream_st& stream) {
+    return stream.capture_mode == cudaStreamCaptureModeGlobal ||
+           (stream.capture_mode == cudaStreamCaptureModeThreadLocal &&
+            stream.capture_thread == std::this_thread::get_id());
+  };
+  return spoil_captures(forbids, cudaErrorStreamCaptureUnsupported);
 }
 
 void run_until(const Stream& stream, uint64_t number) {
@@ -221,7 +243,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   return api_call([&] {
     const Stream stream = find_stream(handle);
     if (stream == nullptr) return cudaErrorInvalidResourceHandle;
-    const cudaError_t refused = refuse_in_capture();
+    const cudaError_t refused = refuse_wait(*stream);
     if (refused != cudaSuccess) return refused;
     run_until(stream, stream->num_enqueued);
     // The legacy default stream is empty only when those that wait for it are.
@@ -234,7 +256,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
 
 cudaError_t cudaDeviceSynchronize() {
   return api_call([&] {
-    const cudaError_t refused = refuse_in_capture();
+    const cudaError_t refused =
+        spoil_captures([](const CUstream_st&) { return true; }, cudaErrorStreamCaptureUnsupported);
     if (refused == cudaSuccess) run_all();
     return refused;
   });
@@ -245,7 +268,7 @@ cudaError_t cudaStreamQuery(cudaStream_t handle) {
   return api_call([&] {
     const Stream stream = find_stream(handle);
     if (stream == nullptr) return cudaErrorInvalidResourceHandle;
-    const cudaError_t refused = refuse_in_capture();
+    const cudaError_t refused = refuse_wait(*stream);
     if (refused != cudaSuccess) return refused;
     if (stream->entries.empty()) return cudaSuccess;
     run_until(stream, stream->num_done + 1);
@@ -257,7 +280,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned
   return api_call([&] {
     const Stream stream = find_stream(handle);
     if (stream == nullptr || event == nullptr) return cudaErrorInvalidResourceHandle;
-    if (stream->capture != nullptr) return refuse_in_capture();
+    if (stream->capture != nullptr) return refuse_wait(*stream);
     if (event->stream == nullptr || event->stream == stream) return cudaSuccess;
     append(stream, {});
     stream->entries.back().after.emplace_back(event->stream, event->number);
@@ -292,7 +315,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
   return api_call([&] {
     const Stream stream = find_stream(handle);
     if (stream == nullptr || event == nullptr) return cudaErrorInvalidResourceHandle;
-    if (stream->capture != nullptr) return refuse_in_capture();
+    if (stream->capture != nullptr) return refuse_wait(*stream);
     const cudaError_t status = enqueue(handle, {nullptr, [event] { event->time_ns = now_ns(); }});
     if (status != cudaSuccess) return status;
     event->stream = stream;
@@ -334,13 +357,15 @@ cudaError_t cudaEventElapsedTime(float* elapsed_ms, cudaEvent_t begin, cudaEvent
 
 // --- graphs ----------------------------------------------------------------------------------------------
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mode) {
   return api_call([&] {
     const Stream stream = find_stream(handle);
     if (stream == nullptr) return cudaErrorInvalidResourceHandle;
     if (stream->is_legacy) return cudaErrorStreamCaptureUnsupported;
     if (stream->capture != nullptr) return cudaErrorStreamCaptureUnsupported;
     stream->capture = std::make_unique<CUgraph_st>();
+    stream->capture_mode = mode;
+    stream->capture_thread = std::this_thread::get_id();
     stream->capture_broken = false;
     return cudaSuccess;
   });
@@ -352,6 +377,10 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
     const Stream stream = find_stream(handle);
     if (stream == nullptr) return cudaErrorInvalidResourceHandle;
     if (stream->capture == nullptr) return cudaErrorStreamCaptureUnmatched;
+    if (stream->capture_mode != cudaStreamCaptureModeRelaxed &&
+        stream->capture_thread != std::this_thread::get_id()) {
+      return cudaErrorStreamCaptureWrongThread;
+    }
     const std::unique_ptr<CUgraph_st> captured = std::move(stream->capture);
     if (stream->capture_broken) return cudaErrorStreamCaptureInvalidated;
     *graph = new CUgraph_st(*captured);
@@ -374,7 +403,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t handle) {
     if (stream == nullptr) return cudaErrorInvalidResourceHandle;
     if (executable == nullptr) return cudaErrorInvalidValue;
     if (is_elsewhere(*stream)) return cudaErrorInvalidResourceHandle;
-    if (any_capture() && (stream->is_legacy || stream->capture != nullptr)) return refuse_in_capture();
+    if (stream->capture != nullptr) return refuse_wait(*stream);
+    const cudaError_t refused = refuse_legacy(*stream);
+    if (refused != cudaSuccess) return refused;
     return append(stream, executable->nodes);
   });
 }

@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,8 @@ struct CUstream_st {
   uint64_t num_enqueued = 0;
   uint64_t num_done = 0;
   std::unique_ptr<CUgraph_st> capture;
+  cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;
+  std::thread::id capture_thread;
   bool capture_broken = false;
 };
 
@@ -61,8 +64,8 @@ Stream find_stream(cudaStream_t handle);
 
 // Appends work to the stream, or to the graph that it captures.
 cudaError_t enqueue(cudaStream_t stream, Work work);
-// What a call that waits answers while a stream captures; it also spoils the capture. cudaSuccess when none
-// does.
+// What a call that waits or allocates answers while a capture forbids it (that of this thread, or of any in
+// global mode); it also spoils that capture. cudaSuccess when none does.
 cudaError_t refuse_in_capture();
 // Runs the stream's entries up to and with `number`, after what they wait for.
 void run_until(const Stream& stream, uint64_t number);

@@ -150,7 +150,7 @@ void Scheduler::wait_for_dependency() {
 // --- operations in flight --------------------------------------------------------------------------------
 
 uint64_t Scheduler::begin_operation(Landing landing, std::function<void()> land) {
-  operations_.push_back({next_operation_, landing, std::move(land)});
+  operations_.push_back({next_operation_, current_thread->block, landing, std::move(land)});
   return next_operation_++;
 }
 

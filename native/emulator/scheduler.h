@@ -63,6 +63,7 @@ class Scheduler {
  private:
   struct Operation {
     uint64_t id;
+    const Block* block;
     Landing landing;
     std::function<void()> land;
   };

@@ -109,7 +109,9 @@ void wait_until(Predicate&& predicate, const char* what) {
 // --- operations in flight --------------------------------------------------------------------------------
 
 enum class Landing {
-  kAnyTime,   // the scheduler lands it when chance will have it, at the latest when nobody can run
+  // The scheduler lands it when chance will have it, at the latest when nobody can run. A block that ends
+  // before faults.
+  kAnyTime,
   kWhenTold,  // only land_operation does; forgotten at the block's end
 };
 // Registers an operation of the current block. `land` is run once, from any fiber (so it must not look at

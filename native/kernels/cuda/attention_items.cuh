@@ -9,6 +9,9 @@
 
 namespace elasticlm::cuda {
 
+// Exponentials are powers of 2.
+inline constexpr float kLog2E = 1.44269504f;
+
 struct AttentionItem {
   int32_t row_begin = 0;  // the sequence's first row
   int32_t num_rows = 0;   // S

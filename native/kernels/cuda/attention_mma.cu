@@ -11,7 +11,7 @@
 //
 // So with 64 queries an item is bound by what the level-2 cache delivers, 13 µs for 64 sequences of 128 and
 // 12 heads, and WGMMA, which would halve the first column alone, does not pay. It would with 128 or more
-// queries in an item (K and V read half as often: 2.2 µs in place of 3.4 for each 64 queries at S = 512), and
+// queries in an item (K and V read half as often: 1.9 µs in place of 3.4 for each 64 queries at S = 512), and
 // then from S = 256 or so on.
 //
 // The grid is what the device runs at once; block b takes items b, b + grid, … of the step. A sequence of up
@@ -43,10 +43,9 @@ template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kWarps* kWarpThreads, kBlocksPerSm<kHeadDim>)
     attention_mma_kernel(const __grid_constant__ DeviceAttentionArgs args) {
   ptx::grid_dependency_wait();
-  ptx::grid_dependency_launch();  // all blocks of this launch run already: what comes next only takes what
-                                  // they leave
+  // All blocks of this launch run already: what comes next only takes what they leave.
+  ptx::grid_dependency_launch();
   unsigned char* shared = shared_memory();
-
   const auto stride = static_cast<int>(gridDim.x);
   const int warp = static_cast<int>(threadIdx.x) / kWarpThreads;
   const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;

@@ -17,7 +17,6 @@ namespace {
 constexpr int kWarps = 8;
 constexpr int kBlocksPerSm =
     4;  // 32 warps hide the latency of loads that are not coalesced; more gain little
-constexpr float kLog2E = 1.44269504f;  // exponentials are powers of 2
 
 template <typename T>
 struct Head {

@@ -14,11 +14,12 @@
 
 namespace elasticlm::cuda {
 
-inline constexpr int kPieceRows =
-    16;  // m of m16n8k16, and k of the second product: keys come in pieces of 16 too
+// m of m16n8k16, and k of the second product: keys come in pieces of 16 too.
+inline constexpr int kPieceRows = 16;
+// Scores of a row in flight, 32 registers of a lane: as many as its context has at D = 64.
 inline constexpr int kTileKeys = 64;
+// One tile is read while the next one lands.
 inline constexpr int kAttentionStages = 2;
-inline constexpr float kLog2E = 1.44269504f;
 
 // K and V of one tile of keys, each [keys, D].
 template <int kHeadDim>

@@ -4,8 +4,10 @@
 // What a SubLM leaves out costs nothing: rows, columns and depth of a tile are cut at 16, in what is loaded
 // and in what is multiplied, and a tile cut to half or less of its rows or columns is shared out anew among
 // the warps.
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdint>
 
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/for_dtype.h"

@@ -16,9 +16,8 @@
 //
 //   products  rows N 16 / 2048: 256 at 128 x 256, 192 at 128 x 192.
 //   shared    Each consumer's instruction reads 64 x 16 of x and N x 16 of weights, and TMA writes (rows + N)
-//   x
-//             16, of 2 bytes: 256 at 128 x 256, so that the tensor cores just stay busy; 208 at 128 x 192 (92
-//             % of them), 160 at 128 x 128 (80 %), 64 at 64 x 64. Never less than the products.
+//             x 16, of 2 bytes: 256 at 128 x 256, so that the tensor cores just stay busy; 208 at 128 x 192
+//             (92 % of them), 160 at 128 x 128 (80 %), 64 at 64 x 64. Never less than the products.
 //   loads     (rows + N) 16 elements: 219 at 128 x 256, 183 at 128 x 192, 73 at 64 x 64. A TMA instruction
 //             brings 8 KB, 2 KB of a scattered list: 5 to 18 of them in the 830 or more cycles of a stage.
 //

@@ -98,17 +98,22 @@ ELASTICLM_DEVICE float tile_cycles(int rows, int columns, int depth) {
   return static_cast<float>(depth / kMmaDepth) * fmaxf(shared, loads) + static_cast<float>(2 * columns + 400);
 }
 
+// The shapes to choose from, 128 x 256 to 64 x 64.
+inline constexpr int kShapes = 8;
+ELASTICLM_DEVICE TileShape shape_of(int idx) {
+  return {idx >= kShapes / 2 ? 64 : 128, kMaxColumns - idx % (kShapes / 2) * kBoxColumns};
+}
+
 // The shape that ends the step first when blocks take tiles in turn: the work of all tiles, and as much as
-// the longest tile in each place that the last wave leaves empty. (Where all groups are of 64 rows or less,
-// 64 and 128 rows are equal: then 64, whose smaller stages are more.) All 32 lanes together: lane l looks at
-// 64 or 128 rows (bit 2) and 64 to 256 columns (bits 0 and 1) of every fourth group from l / 8 on.
+// the longest tile in each place that the last wave leaves empty. Of equals the smallest, whose ring has more
+// stages. All 32 lanes together: lane l looks at shape l % 8 of every fourth group from l / 8 on.
 ELASTICLM_DEVICE TileShape choose_shape(const LinearStep* step, const LinearGroup* groups) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
-  const TileShape shape = {(lane & 4) != 0 ? 64 : 128, kBoxColumns * (1 + lane % 4)};
+  const TileShape shape = shape_of(lane % kShapes);
   float work = 0.0f;
   float longest = 0.0f;
   int tiles = 0;
-  for (int i = lane / 8; i < step->num_groups; i += 4) {
+  for (int i = lane / kShapes; i < step->num_groups; i += kWarpThreads / kShapes) {
     const LinearGroup group = groups[step->group_begin + i];
     const int row_tiles = parts_of(group.num_rows, shape.rows);
     const int rows = min(shape.rows, group.num_rows);
@@ -120,15 +125,15 @@ ELASTICLM_DEVICE TileShape choose_shape(const LinearStep* step, const LinearGrou
     longest = fmaxf(longest, fmaxf(wide_cycles, rest_cycles));
     tiles += count_tiles(group, shape);
   }
-  for (int distance = 8; distance < kWarpThreads; distance *= 2) {
+  for (int distance = kShapes; distance < kWarpThreads; distance *= 2) {
     work += __shfl_xor_sync(kFullWarp, work, distance);
     longest = fmaxf(longest, __shfl_xor_sync(kFullWarp, longest, distance));
     tiles += __shfl_xor_sync(kFullWarp, tiles, distance);
   }
   const int grid = static_cast<int>(gridDim.x);
   float cycles = work + longest * static_cast<float>(parts_of(tiles, grid) * grid - tiles);
-  int best = lane;
-  for (int distance = 1; distance < 8; distance *= 2) {
+  int best = lane % kShapes;
+  for (int distance = 1; distance < kShapes; distance *= 2) {
     const float other_cycles = __shfl_xor_sync(kFullWarp, cycles, distance);
     const int other = __shfl_xor_sync(kFullWarp, best, distance);
     if (other_cycles < cycles || (other_cycles == cycles && other > best)) {
@@ -136,8 +141,7 @@ ELASTICLM_DEVICE TileShape choose_shape(const LinearStep* step, const LinearGrou
       best = other;
     }
   }
-  best = __shfl_sync(kFullWarp, best, 0);
-  return {(best & 4) != 0 ? 64 : 128, kBoxColumns * (1 + best % 4)};
+  return shape_of(__shfl_sync(kFullWarp, best, 0));
 }
 
 }  // namespace elasticlm::cuda::wgmma

@@ -176,6 +176,17 @@ void check_fault(Mistake mistake, const std::string& words) {
   }
 }
 
+// For a mistake that chance may forgive: the copy that nobody waits for can be early.
+void check_often(Mistake mistake, const std::string& words) {
+  constexpr int kTries = 20;
+  int num_noticed = 0;
+  for (int seed = 0; seed < kTries; ++seed) {
+    if (fault_of(mistake, seed).find(words) != std::string::npos) ++num_noticed;
+  }
+  CHECK(num_noticed >= kTries / 2, "\"" + words + "\" only under " + std::to_string(num_noticed) + " of " +
+                                       std::to_string(kTries) + " seeds");
+}
+
 TEST_CASE("a kernel without a mistake runs") {
   for (int seed = 0; seed < 20; ++seed) {
     std::vector<float> result;
@@ -193,17 +204,11 @@ TEST_CASE("missing fences are faults") {
 
 TEST_CASE("what is used before it is there is a fault") {
   check_fault(Mistake::kEarlyRefill, "a WGMMA that nobody has waited for");
-  check_fault(Mistake::kUnwaitedCopy, "in flight");
   check_fault(Mistake::kWriteBeforeWait, "written by ordinary code");
   check_fault(Mistake::kOrdinaryWriteInFlight, "while it was in flight");
   check_fault(Mistake::kTwoCopies, "another copy is in flight");
-  int num_noticed = 0;
-  for (int seed = 0; seed < 20; ++seed) {
-    if (fault_of(Mistake::kNoWait, seed).find("to which a TMA copy is in flight") != std::string::npos)
-      ++num_noticed;
-  }
-  CHECK(num_noticed >= 10,
-        "operands were read before their copy: noticed " + std::to_string(num_noticed) + " of 20 times");
+  check_often(Mistake::kNoWait, "to which a TMA copy is in flight");
+  check_often(Mistake::kUnwaitedCopy, "operations in flight");
 }
 
 TEST_CASE("accumulators are not to be had before the wait") {

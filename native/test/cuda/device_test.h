@@ -72,7 +72,7 @@ float element_value(DType dtype, uint32_t bits);
 uint32_t poison_bits(DType dtype);
 // Half of the distance of neighbouring values, relative: the largest error of one rounding.
 double unit_roundoff(DType dtype);
-// f32 once, the 16-bit types for every test that has room for both.
+// The element types of the fast kernels.
 inline constexpr DType kHalfTypes[] = {DType::kF16, DType::kBF16};
 
 // A matrix on the host as the device will see it: bits of `dtype`, poison wherever nothing was set, a guard

@@ -71,6 +71,23 @@ void run(void (*kernel)(Parameters...), const cuda::LaunchShape& shape, Argument
   cuda::check(cudaDeviceSynchronize(), "to run");
 }
 
+inline cudaStream_t make_stream(unsigned flags = cudaStreamNonBlocking) {
+  cudaStream_t stream = nullptr;
+  cuda::check(cudaStreamCreateWithFlags(&stream, flags), "to make a stream");
+  return stream;
+}
+
+inline cuda::LaunchShape on(cudaStream_t stream, cuda::LaunchShape shape = shape_of(1, 4)) {
+  shape.stream = stream;
+  return shape;
+}
+
+#define CHECK_STATUS(call, expected)                                                       \
+  do {                                                                                     \
+    const cudaError_t status = (call);                                                     \
+    CHECK(status == (expected), std::string(#call) + " gave " + cudaGetErrorName(status)); \
+  } while (false)
+
 // What the work threw; empty when it came to its end.
 template <typename Work>
 std::string fault_of(Work&& work) {

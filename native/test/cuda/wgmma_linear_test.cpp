@@ -60,10 +60,10 @@ struct Size {
   int64_t depth;
 };
 
-// With 1, 3, 7 and 16 SMs these take every shape from 64 x 64 to 128 x 256 (choose_shape), and end in every
+// With 1, 3, 5 and 16 SMs these take every shape from 64 x 64 to 128 x 256 (choose_shape), and end in every
 // number of 64 columns, in one consumer's rows and in both's.
 constexpr Size kSizes[] = {{130, 272, 400}, {193, 192, 144}, {70, 400, 432},
-                           {40, 512, 80},   {64, 256, 64},   {200, 592, 48}};
+                           {40, 512, 80},   {200, 64, 64},   {200, 592, 48}};
 
 constexpr Epilogue kEpilogues[] = {Epilogue::kBias, Epilogue::kBiasGelu, Epilogue::kBiasTanh,
                                    Epilogue::kBiasResidual};
