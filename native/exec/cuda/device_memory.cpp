@@ -32,6 +32,11 @@ Event make_event() {
   return Event(event);
 }
 
+void drain(cudaStream_t stream) {
+  static_cast<void>(cudaStreamSynchronize(stream));
+  static_cast<void>(cudaGetLastError());
+}
+
 Graph end_capture(cudaStream_t stream) {
   cudaGraph_t recorded = nullptr;
   check(cudaStreamEndCapture(stream, &recorded), "to end the capture of a graph");

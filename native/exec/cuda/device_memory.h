@@ -63,6 +63,21 @@ Stream make_stream();
 // One that keeps the time at which it was passed.
 Event make_event();
 
+// Waits for the stream's work and ignores how it ended.
+void drain(cudaStream_t stream);
+
+// Runs `body`, which enqueues work and waits for it. When it throws, what it enqueued has ended all the same: memory that the
+// work reads or writes may be given back or used again.
+template <typename Body>
+void run_or_drain(cudaStream_t stream, const Body& body) {
+  try {
+    body();
+  } catch (...) {
+    drain(stream);
+    throw;
+  }
+}
+
 Graph end_capture(cudaStream_t stream);
 // Whatever became of its capture, the stream is free of it afterwards.
 void leave_capture(cudaStream_t stream);

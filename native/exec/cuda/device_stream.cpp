@@ -50,20 +50,15 @@ void DeviceStream::forward(const Batch& batch, std::span<const Structure> struct
   const ForwardShape shape = shape_of(batch, options);
   const int64_t width = output_width(weights_.outline, options.output);
   const DevicePlan& plan = planner_.plan(structures, {batch.cu_seqlens, batch.structure_idx});
-  make_room(plan, shape, rows_of(shape.bounds(), options.output) * width);
-  try {
+  run_or_drain(stream_.get(), [&] {
+    make_room(plan, shape, rows_of(shape.bounds(), options.output) * width);
     record(begin_);
     plan_buffer_.upload(plan, shape.bounds(), batch, stream_.get());
     check_not_aborted(options);
     enqueue(shape);
     const PlanBounds actual = {plan.header.num_rows, plan.header.num_sequences};
     receive(rows_of(actual, options.output) * width, out);
-  } catch (...) {
-    // What was enqueued reads and writes memory that the next forward uses. Its own failure adds nothing to this one.
-    static_cast<void>(cudaStreamSynchronize(stream_.get()));
-    static_cast<void>(cudaGetLastError());
-    throw;
-  }
+  });
 }
 
 void DeviceStream::record(const Event& event) {

@@ -213,8 +213,10 @@ DeviceWeights::DeviceWeights(const ModelWeights& weights, DType compute_dtype, c
   memory.allocate(counter.bytes());
   const Stream stream = make_stream();
   Writer writer(memory.data(), config().hidden_size * dtype_bytes(DType::kF32), stream.get());
-  Layout(writer, *this, device).add(weights);
-  writer.flush();
+  run_or_drain(stream.get(), [&] {
+    Layout(writer, *this, device).add(weights);
+    writer.flush();
+  });
 }
 
 }  // namespace elasticlm::cuda

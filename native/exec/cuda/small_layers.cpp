@@ -1,5 +1,6 @@
 #include "exec/cuda/small_layers.h"
 
+#include <cstring>
 #include <vector>
 
 namespace elasticlm::cuda {
@@ -30,9 +31,11 @@ void SmallLayers::write(const DeviceWeights& weights, const PlanAddresses& plan,
                       .attention_step = plan.attention_steps + layer_idx});
   }
   const size_t bytes = layers.size() * sizeof(SmallLayer);
+  if (staging_.data() == nullptr) staging_.allocate(static_cast<int64_t>(bytes));
   steps_ = nullptr;
   if (memory_.data() == nullptr) memory_.allocate(static_cast<int64_t>(bytes));
-  check(cudaMemcpyAsync(memory_.data(), layers.data(), bytes, cudaMemcpyHostToDevice, stream),
+  std::memcpy(staging_.data(), layers.data(), bytes);
+  check(cudaMemcpyAsync(memory_.data(), staging_.data(), bytes, cudaMemcpyHostToDevice, stream),
         "to receive the addresses of layers");
   check(cudaStreamSynchronize(stream), "to receive the addresses of layers");
   steps_ = plan.linear_steps;

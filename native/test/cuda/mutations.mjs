@@ -293,11 +293,22 @@ export const mutations = [
     filter: 'pooled, pooler and logits',
   },
   {
-    name: 'a block arrives before all its threads have written',
+    name: 'only the thread that waits for the other blocks waits for them',
     file: 'kernels/cuda/small_forward.cu',
     class: 'missing barrier',
-    find: '    __syncthreads();  // what all threads',
-    replace: '    // what all threads',
+    find: `      }
+    }
+    __syncthreads();
+  }
+
+ private:
+  uint32_t* count_;`,
+    replace: `      }
+    }
+  }
+
+ private:
+  uint32_t* count_;`,
     test: 'device_encoder_test',
     filter: 'pooled, pooler and logits',
   },
