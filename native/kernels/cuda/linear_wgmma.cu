@@ -106,6 +106,7 @@ ELASTICLM_DEVICE void multiply(Consumer& consumer, int num_steps, float (&acc)[k
 ELASTICLM_DEVICE void pass_by(Consumer& consumer, int num_steps) {
   for (int step = 0; step < num_steps; step += kStepsPerStage) {
     ptx::mbarrier_wait(consumer.full(), consumer.position.parity);
+    __syncwarp();  // nobody may still wait for a phase that the release lets end
     consumer.release(consumer.position.slot);
     consumer.position.advance(consumer.layout.num_stages);
   }

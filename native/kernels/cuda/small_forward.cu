@@ -285,8 +285,14 @@ __global__ void __launch_bounds__(kSmallThreads, 1)
 template <typename T, int kHeadDim>
 void launch_small(const SmallForwardArgs& args, const LaunchContext& context) {
   const SmallShared shared = small_shared(context.max_rows, args.embedding.hidden_size);
-  // Once for each device; asking again is cheap beside the forward.
-  allow_shared_memory(small_forward_kernel<T, kHeadDim>, static_cast<size_t>(shared.num_bytes));
+  // The limit belongs to the kernel and not to a launch: another thread or a captured graph may launch it for
+  // more rows, so it is what the device has, whatever this forward needs.
+  int device = 0;
+  int most_shared_bytes = 0;
+  check(cudaGetDevice(&device), "to find the current device");
+  check(cudaDeviceGetAttribute(&most_shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+        "to tell how much shared memory a block may have");
+  allow_shared_memory(small_forward_kernel<T, kHeadDim>, static_cast<size_t>(most_shared_bytes));
   // One block for each SM: all are resident whatever else runs, and a second would only make the barrier
   // slower.
   launch(small_forward_kernel<T, kHeadDim>,

@@ -49,7 +49,7 @@ struct SmallBuffers {
   uint32_t rows;
   int row_pitch;
   int row_slot_bytes;
-  float* sums;  // [kSmallWarps, kSmallRows, 16]
+  float* sums;  // [kSmallWarps, kSmallRows, 16], at small_sum_offset
 };
 
 // Columns 16 * column_block up to + 15 of y, for the rows of a group.
@@ -195,6 +195,13 @@ struct SmallElement {
   int32_t num_kept_columns;
 };
 
+// Where a warp's sum lies. Columns 0 to 7 and 8 to 15 change places where bit 1 of the row is set, so that
+// pairs of four neighbouring rows, which half a warp writes at once, meet no bank twice; nor do those that it
+// reads.
+ELASTICLM_DEVICE int small_sum_offset(int warp, int row, int column) {
+  return (warp * kSmallRows + row) * kRowBlock + (column ^ (row & 2) << 2);
+}
+
 // Adds up the warps' sums in the order of the warps and hands each pair of columns to store(element, sum).
 template <typename T, WeightRows kRows, typename Store>
 ELASTICLM_DEVICE void small_store(const SmallLinear<T>& linear, const SmallItem& item, float* all_sums,
@@ -203,13 +210,15 @@ ELASTICLM_DEVICE void small_store(const SmallLinear<T>& linear, const SmallItem&
   const int warp = static_cast<int>(threadIdx.x) / kWarpThreads;
 #pragma unroll
   for (int m = 0; m < kSmallPieces; ++m) {
+    if (m * 16 >= item.group.num_rows) continue;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float* to = all_sums + (warp * kSmallRows + m * 16 + lane / 4) * kRowBlock + half * 8 + lane % 4 * 2;
-      to[0] = acc[m][half][0];
-      to[1] = acc[m][half][1];
-      to[8 * kRowBlock] = acc[m][half][2];
-      to[8 * kRowBlock + 1] = acc[m][half][3];
+      const int row = m * 16 + lane / 4;
+      const int column = half * 8 + lane % 4 * 2;
+      *reinterpret_cast<float2*>(all_sums + small_sum_offset(warp, row, column)) = {acc[m][half][0],
+                                                                                    acc[m][half][1]};
+      *reinterpret_cast<float2*>(all_sums + small_sum_offset(warp, row + 8, column)) = {acc[m][half][2],
+                                                                                        acc[m][half][3]};
     }
   }
   __syncthreads();
@@ -223,9 +232,9 @@ ELASTICLM_DEVICE void small_store(const SmallLinear<T>& linear, const SmallItem&
     float2 sum = {0.0f, 0.0f};
 #pragma unroll
     for (int w = 0; w < kSmallWarps; ++w) {
-      const float* from = all_sums + (w * kSmallRows + row) * kRowBlock + pair;
-      sum.x += from[0];
-      sum.y += from[1];
+      const float2 from = *reinterpret_cast<const float2*>(all_sums + small_sum_offset(w, row, pair));
+      sum.x += from.x;
+      sum.y += from.y;
     }
     store(SmallElement{group.row_begin + row, item.column_block * kRowBlock + pair,
                        linear.bias + first_bias + pair, group.num_kept_columns},
