@@ -21,7 +21,18 @@ struct MmaConfig {
   int block_k = 0;
   int num_stages = 0;
   int least_columns = 0;  // tiles may be cut down to so many columns where there are too few for all SMs
+  // 2: the fragments of a step are read while the step before it is multiplied. 1: right before.
+  int num_fragment_buffers = 2;
 };
+
+// Two sets of a wide tile's fragments are what ptxas has registers for up to compute capability 9.0; for 10.0
+// and 12.0 it spilled 1.6 KB of them (nvcc 13.0), and the SM's other block has to cover the reading there.
+// The emulator takes the single set, so that it sees both ways: narrow tiles have two.
+#if defined(ELASTICLM_EMULATED) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000)
+inline constexpr int kWideFragmentBuffers = 1;
+#else
+inline constexpr int kWideFragmentBuffers = 2;
+#endif
 
 // Throughput. A warp's 64 x 64 elements take 128 registers, so two blocks are all that an SM holds. For 16 of
 // depth the tile reads 16 KB and writes 8 KB of shared memory: 192 clocks beside the 256 that sm_80's tensor
@@ -30,8 +41,12 @@ struct MmaConfig {
 // than the 48 KB that need no permission, and the two stages ahead are 1000 clocks of work, more than L2's
 // latency.
 struct WideTiles {
-  static constexpr MmaConfig kConfig = {
-      .block_m = 128, .block_n = 128, .block_k = 32, .num_stages = 3, .least_columns = 128};
+  static constexpr MmaConfig kConfig = {.block_m = 128,
+                                        .block_n = 128,
+                                        .block_k = 32,
+                                        .num_stages = 3,
+                                        .least_columns = 128,
+                                        .num_fragment_buffers = kWideFragmentBuffers};
 };
 // Few rows: more and smaller tiles, so that all SMs stream weights. With 64 x 32 elements the four stages
 // ahead are 48 KB on their way to each SM, about what 48 bytes each clock and 1000 clocks from DRAM ask for.
@@ -289,12 +304,13 @@ struct MmaBlock {
     const uint32_t ring = ptx::shared_address(shared_memory());
     const FragmentPlace place = fragment_place(part);
     const int num_steps = loader.group.depth / kMmaStep;
-    Fragments fragments[2];
+    constexpr bool kReadsAhead = kConfig.num_fragment_buffers == 2;
+    Fragments fragments[kConfig.num_fragment_buffers];
     uint32_t read = ring;
     uint32_t write = ring + (kConfig.num_stages - 1) * kStageBytes;
     ptx::cp_async_wait<kConfig.num_stages - 2>();
     __syncthreads();
-    if (num_steps > 0) load_fragments<kFull>(part, place, read, 0, fragments[0]);
+    if (kReadsAhead && num_steps > 0) load_fragments<kFull>(part, place, read, 0, fragments[0]);
     for (int stage_step = 0; stage_step < num_steps; stage_step += kStageSteps) {
       const int k = stage_step * kMmaStep + (kConfig.num_stages - 1) * kConfig.block_k;
       if (k < loader.group.depth) {
@@ -306,16 +322,19 @@ struct MmaBlock {
       read = read == ring + (kConfig.num_stages - 1) * kStageBytes ? ring : read + kStageBytes;
 #pragma unroll
       for (int step = 0; step < kStageSteps; ++step) {
-        if (step == kStageSteps - 1) {
+        const bool is_last = step == kStageSteps - 1;
+        const bool is_here = stage_step + step < num_steps;
+        Fragments& current = fragments[step % kConfig.num_fragment_buffers];
+        if (!kReadsAhead && is_here) load_fragments<kFull>(part, place, write, step, current);
+        if (is_last) {  // this stage has been read by all, the next one is there for all
           ptx::cp_async_wait<kConfig.num_stages - 2>();
           __syncthreads();
         }
-        if (stage_step + step + 1 < num_steps) {
-          const bool crosses = step == kStageSteps - 1;
-          load_fragments<kFull>(part, place, crosses ? read : write, crosses ? 0 : step + 1,
+        if (kReadsAhead && stage_step + step + 1 < num_steps) {
+          load_fragments<kFull>(part, place, is_last ? read : write, is_last ? 0 : step + 1,
                                 fragments[(step + 1) % 2]);
         }
-        if (stage_step + step < num_steps) multiply<kFull>(part, fragments[step % 2], sums);
+        if (is_here) multiply<kFull>(part, current, sums);
       }
     }
   }

@@ -23,8 +23,8 @@ export const mutations = [
     file: 'kernels/cuda/linear_mma_tile.cuh',
     class: 'missing barrier',
     find: `    __syncthreads();
-    if (num_steps > 0) load_fragments`,
-    replace: '    if (num_steps > 0) load_fragments',
+    if (kReadsAhead && num_steps > 0) load_fragments`,
+    replace: '    if (kReadsAhead && num_steps > 0) load_fragments',
     test: 'linear_test',
     filter: 'groups of random structures',
   },
