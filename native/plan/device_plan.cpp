@@ -10,7 +10,8 @@
 namespace elasticlm::cuda {
 namespace {
 
-static_assert(kRowBlock == kNeuronBlock && kRowBlock == kBlockColumns, "one unit of keeping, on every device");
+static_assert(kRowBlock == kNeuronBlock && kRowBlock == kBlockColumns,
+              "one unit of keeping, on every device");
 
 int32_t narrow(int64_t value) { return static_cast<int32_t>(value); }
 size_t at(int64_t position) { return static_cast<size_t>(position); }
@@ -19,8 +20,8 @@ int32_t length_of(const BatchShape& shape, int32_t sequence) {
   return shape.cu_seqlens[at(sequence) + 1] - shape.cu_seqlens[at(sequence)];
 }
 
-// Sorts `from` into `to` by `key_of`, in [0, num_keys), equal ones in their order. Linear, unlike std::stable_sort: a batch
-// may be thousands of short sequences.
+// Sorts `from` into `to` by `key_of`, in [0, num_keys), equal ones in their order. Linear, unlike
+// std::stable_sort: a batch may be thousands of short sequences.
 template <typename KeyOf>
 void stable_counting_sort(const std::vector<int32_t>& from, int64_t num_keys, const KeyOf& key_of,
                           std::vector<int32_t>& counts, std::vector<int32_t>& to) {
@@ -140,11 +141,11 @@ void DevicePlanner::add_linear(int64_t layer, LayerLinear linear) {
       plan_.linear_groups.push_back(group);
     }
   }
-  plan_.linear_steps.push_back(
-      {narrow(first_group), narrow(std::ssize(plan_.linear_groups) - first_group)});
+  plan_.linear_steps.push_back({narrow(first_group), narrow(std::ssize(plan_.linear_groups) - first_group)});
 }
 
-LinearGroup DevicePlanner::make_group(LayerLinear linear, const Segment& segment, const LayerStructure& kept) {
+LinearGroup DevicePlanner::make_group(LayerLinear linear, const Segment& segment,
+                                      const LayerStructure& kept) {
   const bool of_heads = linear == LayerLinear::kQkvProj || linear == LayerLinear::kAttnOutProj;
   const bool by_columns = linear == LayerLinear::kQkvProj || linear == LayerLinear::kFfnUp;
   const int64_t rows_per_head = linear == LayerLinear::kQkvProj ? 3 * config_.head_dim() : config_.head_dim();

@@ -1,9 +1,10 @@
-// From (config, structures, batch shape) to the records that GPU kernels read (kernels/cuda/records.h). Plain numbers: no
-// pointers to data, testable without a GPU.
+// From (config, structures, batch shape) to the records that GPU kernels read (kernels/cuda/records.h). Plain
+// numbers: no pointers to data, testable without a GPU.
 //
-// Rows are the batch's tokens with sequences of one structure side by side: structures by falling cost, within a structure
-// by falling length, equal ones in the batch's order. So the longest work starts first, and a linear step has one group for
-// each structure, or fewer: neighbouring structures that keep the same of a step share its group and its last, partial tile.
+// Rows are the batch's tokens with sequences of one structure side by side: structures by falling cost,
+// within a structure by falling length, equal ones in the batch's order. So the longest work starts first,
+// and a linear step has one group for each structure, or fewer: neighbouring structures that keep the same of
+// a step share its group and its last, partial tile.
 #pragma once
 
 #include <cstdint>
@@ -97,12 +98,12 @@ class DevicePlanner {
   EncoderConfig config_;
   int64_t num_labels_;
   DevicePlan plan_;
-  std::vector<int32_t> order_;            // [B] positions in the batch, in the plan's order
-  std::vector<int32_t> previous_order_;   // [B] during a sort
-  std::vector<int32_t> counts_;           // during a sort
-  std::vector<int32_t> rank_;             // by structure: its place among those used, or -1
-  std::vector<UsedStructure> used_;       // by falling cost
-  std::vector<Segment> segments_;         // [structures used]
+  std::vector<int32_t> order_;           // [B] positions in the batch, in the plan's order
+  std::vector<int32_t> previous_order_;  // [B] during a sort
+  std::vector<int32_t> counts_;          // during a sort
+  std::vector<int32_t> rank_;            // by structure: its place among those used, or -1
+  std::vector<UsedStructure> used_;      // by falling cost
+  std::vector<Segment> segments_;        // [structures used]
   std::unordered_map<UnitList, int32_t, UnitListHash> list_begins_;  // in row_blocks
 };
 

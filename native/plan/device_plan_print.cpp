@@ -47,7 +47,8 @@ void append_attention(std::string& text, const DevicePlan& plan, size_t layer) {
 
 std::string DevicePlan::to_string() const {
   std::string text;
-  append(text, "device plan: %d rows, %d sequences, %lld structures, %d attention tiles, %zu row blocks listed\n",
+  append(text,
+         "device plan: %d rows, %d sequences, %lld structures, %d attention tiles, %zu row blocks listed\n",
          header.num_rows, header.num_sequences, static_cast<long long>(num_structures),
          header.num_attention_tiles, row_blocks.size());
   for (const SequenceRecord& sequence : sequences) {

@@ -75,8 +75,7 @@ std::optional<RowWork> expected_work(const EncoderConfig& config, const LayerStr
                                      LayerLinear linear) {
   const bool of_heads = linear == LayerLinear::kQkvProj || linear == LayerLinear::kAttnOutProj;
   const bool by_columns = linear == LayerLinear::kQkvProj || linear == LayerLinear::kFfnUp;
-  const auto head_rows =
-      static_cast<int32_t>(config.head_dim() * (linear == LayerLinear::kQkvProj ? 3 : 1));
+  const auto head_rows = static_cast<int32_t>(config.head_dim() * (linear == LayerLinear::kQkvProj ? 3 : 1));
   const auto num_kept = static_cast<int32_t>(of_heads ? kept.num_heads * head_rows : kept.num_neurons);
   if (num_kept == 0) return std::nullopt;
   const int32_t padded = (num_kept + 15) / 16 * 16;
@@ -158,8 +157,7 @@ void check_attention(const DevicePlan& plan, const Shape& shape, std::span<const
 }
 
 void check_head(const DevicePlan& plan, const EncoderConfig& config, HeadLinear linear, int32_t columns) {
-  const cuda::LinearStep& step =
-      plan.linear_steps.at(static_cast<size_t>(linear_step_idx(config, linear)));
+  const cuda::LinearStep& step = plan.linear_steps.at(static_cast<size_t>(linear_step_idx(config, linear)));
   const bool has_work = columns > 0 && plan.header.num_sequences > 0;
   CHECK(step.num_groups == (has_work ? 1 : 0), "a head's groups");
   if (!has_work) return;
@@ -324,7 +322,8 @@ TEST_CASE("a plan of 8,192 tokens at six levels and twelve layers takes microsec
     std::vector<Structure> structures = {Structure::full(config)};
     Random random(5);
     while (structures.size() < 6) {
-      structures.push_back(is_nested ? random_nested(random, structures.back()) : random_lists(random, config));
+      structures.push_back(is_nested ? random_nested(random, structures.back())
+                                     : random_lists(random, config));
     }
     for (const int64_t length : {16, 128, 512}) {
       Shape shape;

@@ -1,4 +1,5 @@
-// The GPU memory of one stream's activations and results, for as many rows and sequences as any forward of it needed.
+// The GPU memory of one stream's activations and results, for as many rows and sequences as any forward of it
+// needed.
 #pragma once
 
 #include <cstdint>
@@ -10,16 +11,16 @@
 
 namespace elasticlm::cuda {
 
-// Matrices of [rows, ...] that fit the bounds. FFN's activations live when q, k, v and context do not and have their memory:
-// fewer bytes pass through L2.
+// Matrices of [rows, ...] that fit the bounds. FFN's activations live when q, k, v and context do not and
+// have their memory: fewer bytes pass through L2.
 struct ActivationMatrices {
-  DeviceMatrix hidden;   // [T, E]
-  DeviceMatrix qkv;      // [T, 3 E]
-  DeviceMatrix context;  // [T, E]
-  DeviceMatrix ffn;      // [T, F rounded up to 16]
-  DeviceMatrix first_rows;  // [B, E]
-  DeviceMatrix pooler;      // [B, E]
-  DeviceMatrix logits;      // [B, num_labels rounded up to 16]; no columns without a classifier
+  DeviceMatrix hidden;          // [T, E]
+  DeviceMatrix qkv;             // [T, 3 E]
+  DeviceMatrix context;         // [T, E]
+  DeviceMatrix ffn;             // [T, F rounded up to 16]
+  DeviceMatrix first_rows;      // [B, E]
+  DeviceMatrix pooler;          // [B, E]
+  DeviceMatrix logits;          // [B, num_labels rounded up to 16]; no columns without a classifier
   void* small_spare = nullptr;  // [at most kSmallForwardTokens, E], of the kernel of small forwards
   void* small_sums = nullptr;   // likewise
   float* results = nullptr;     // what leaves the GPU

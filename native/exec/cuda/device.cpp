@@ -12,8 +12,9 @@ namespace {
 // cp.async, and bf16 on the tensor cores.
 constexpr int kLeastCapability = 80;
 
-// A WGMMA tile is 128 rows high, and a layer as narrow as 384 columns has two or three tiles beside each other. Below this
-// many rows they are fewer than a tenth of an H100's 132 SMs, and the smaller tiles of mma.sync keep more of them busy.
+// A WGMMA tile is 128 rows high, and a layer as narrow as 384 columns has two or three tiles beside each
+// other. Below this many rows they are fewer than a tenth of an H100's 132 SMs, and the smaller tiles of
+// mma.sync keep more of them busy.
 constexpr int64_t kWgmmaLeastTokens = 512;
 
 [[noreturn]] void fail_unavailable(const std::string& expected, const std::string& subject,
@@ -88,7 +89,8 @@ Device open_device(int device_idx) {
   if (device.compute_capability < kLeastCapability) {
     fail_unavailable("compute capability " + capability_text(kLeastCapability) + " or later",
                      "GPU " + std::to_string(device_idx),
-                     capability_text(device.compute_capability) + " of " + device.name, "Use the CPU backend");
+                     capability_text(device.compute_capability) + " of " + device.name,
+                     "Use the CPU backend");
   }
   return device;
 }
@@ -110,10 +112,12 @@ DevicePath choose_path(const PathChoice& choice, const Device& device, int64_t m
   const bool is_small = max_rows <= kSmallForwardTokens &&
                         small_forward_fits(max_rows, choice.hidden_size, device.shared_bytes_per_block);
   if (choice.requested == DevicePath::kSmall && !is_small) {
-    fail_unavailable("at most " + std::to_string(kSmallForwardTokens) + " tokens, held by a block's " +
-                         std::to_string(device.shared_bytes_per_block) + " bytes of shared memory",
-                     "device path \"small\"", std::to_string(max_rows) + " (rounded up) of hidden_size " +
-                         std::to_string(choice.hidden_size), "Use \"auto\"");
+    fail_unavailable(
+        "at most " + std::to_string(kSmallForwardTokens) + " tokens, held by a block's " +
+            std::to_string(device.shared_bytes_per_block) + " bytes of shared memory",
+        "device path \"small\"",
+        std::to_string(max_rows) + " (rounded up) of hidden_size " + std::to_string(choice.hidden_size),
+        "Use \"auto\"");
   }
   if (choice.requested != DevicePath::kAuto) return choice.requested;
   if (choice.precision == DType::kF32) return DevicePath::kReference;

@@ -21,8 +21,8 @@ struct Device {
   bool has_hopper_features() const { return compute_capability == 90; }
 };
 
-// Makes the device current for the calling thread. Throws kBackendUnavailable as device_count and for a device that is not
-// there or too old, kDeviceFailed when it cannot be used.
+// Makes the device current for the calling thread. Throws kBackendUnavailable as device_count and for a
+// device that is not there or too old, kDeviceFailed when it cannot be used.
 Device open_device(int device_idx);
 
 // Runtime calls of this thread go to that device from here on.

@@ -27,8 +27,8 @@ void check_head_dim(const EncoderConfig& config) {
   fail(ErrorCode::kConfigInvalid,
        {.expected = "heads that are 32 or 64 wide",
         .subject = "the CUDA backend",
-        .received = std::to_string(head_dim) + " (hidden_size " + std::to_string(config.hidden_size) + " for " +
-                    std::to_string(config.num_heads) + " heads)",
+        .received = std::to_string(head_dim) + " (hidden_size " + std::to_string(config.hidden_size) +
+                    " for " + std::to_string(config.num_heads) + " heads)",
         .remedy = "Use the CPU backend"});
 }
 

@@ -12,8 +12,8 @@
 
 namespace elasticlm::cuda {
 
-// Which kernels do the linear layers' work. kAuto chooses by the device and the number of tokens; the others are for tests
-// and measurements, and refuse (kBackendUnavailable) a device that cannot run them.
+// Which kernels do the linear layers' work. kAuto chooses by the device and the number of tokens; the others
+// are for tests and measurements, and refuse (kBackendUnavailable) a device that cannot run them.
 enum class DevicePath {
   kAuto,
   kReference,  // plain kernels; the only path in f32
@@ -27,28 +27,29 @@ struct DeviceEncoderOptions {
   int device_idx = 0;
   DType precision = DType::kBF16;
   DevicePath path = DevicePath::kAuto;
-  int num_streams = 1;    // forwards that may run at once
-  bool use_graphs = true;  // capture a forward of each token bucket once, replay it afterwards
-  bool record_times = false;  // for device_ms()
+  int num_streams = 1;                // forwards that may run at once
+  bool use_graphs = true;             // capture a forward of each token bucket once, replay it afterwards
+  bool record_times = false;          // for device_ms()
   bool programmatic_launches = true;  // compute capability 9.0: a kernel starts while the one before it ends
 };
 
 struct DeviceFacts {
-  std::string name;  // as the driver says, "NVIDIA H200"
+  std::string name;            // as the driver says, "NVIDIA H200"
   int compute_capability = 0;  // 90 for 9.0
   int num_sms = 0;
   int64_t weight_bytes = 0;  // of the GPU's memory
   bool emulated = false;     // run by native/emulator, not by a GPU
 };
 
-// GPUs that the driver shows. Throws kBackendUnavailable naming the reason: no driver, a driver too old, no device.
+// GPUs that the driver shows. Throws kBackendUnavailable naming the reason: no driver, a driver too old, no
+// device.
 int device_count();
 
 class DeviceEncoder {
  public:
-  // Converts and uploads the weights, which may be freed afterwards. Throws kBackendUnavailable (no driver, no such device,
-  // compute capability below 8.0, a path that the device cannot run), kConfigInvalid (head_dim other than 32 and 64),
-  // kDeviceMemoryExhausted, kDeviceFailed.
+  // Converts and uploads the weights, which may be freed afterwards. Throws kBackendUnavailable (no driver,
+  // no such device, compute capability below 8.0, a path that the device cannot run), kConfigInvalid
+  // (head_dim other than 32 and 64), kDeviceMemoryExhausted, kDeviceFailed.
   DeviceEncoder(const ModelWeights& weights, const DeviceEncoderOptions& options);
   ~DeviceEncoder();
   DeviceEncoder(const DeviceEncoder&) = delete;
@@ -57,14 +58,15 @@ class DeviceEncoder {
   const DeviceFacts& facts() const;
   int64_t output_floats(const Batch& batch, Output output) const;
 
-  // Runs `batch`, which must have been validated, on stream `stream_idx` (one caller at a time for each) and waits for
-  // output_floats() floats in `out`. Blocks: never call it on the event loop. Throws as Encoder::forward, and
-  // kDeviceMemoryExhausted, kDeviceFailed.
-  void forward(const Batch& batch, std::span<const Structure> structures, const ForwardOptions& options, int stream_idx,
-               float* out);
+  // Runs `batch`, which must have been validated, on stream `stream_idx` (one caller at a time for each) and
+  // waits for output_floats() floats in `out`. Blocks: never call it on the event loop. Throws as
+  // Encoder::forward, and kDeviceMemoryExhausted, kDeviceFailed.
+  void forward(const Batch& batch, std::span<const Structure> structures, const ForwardOptions& options,
+               int stream_idx, float* out);
 
-  // Time that the stream's last forward took on the GPU, from the upload of its plan to the end of the results' way back.
-  // Needs the option record_times, since its two events cost a short forward about a hundredth.
+  // Time that the stream's last forward took on the GPU, from the upload of its plan to the end of the
+  // results' way back. Needs the option record_times, since its two events cost a short forward about a
+  // hundredth.
   double device_ms(int stream_idx) const;
 
   // GPU memory of activations, plans and results held now, all streams.

@@ -1,5 +1,5 @@
-// What a forward owns of the CUDA runtime, each released once by its owner. Releasing ignores errors: it runs when another
-// error is already on its way, or when a failed device refuses everything.
+// What a forward owns of the CUDA runtime, each released once by its owner. Releasing ignores errors: it runs
+// when another error is already on its way, or when a failed device refuses everything.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -38,8 +38,8 @@ class Buffer {
   std::byte* data() const { return data_.get(); }
   int64_t bytes() const { return bytes_; }
 
-  // At least `bytes`, content unspecified; what it held before is given back first, so that two copies are never needed.
-  // Throws kDeviceMemoryExhausted and is empty then.
+  // At least `bytes`, content unspecified; what it held before is given back first, so that two copies are
+  // never needed. Throws kDeviceMemoryExhausted and is empty then.
   void allocate(int64_t bytes);
   void release() {
     data_.reset();
@@ -66,8 +66,8 @@ Event make_event();
 // Waits for the stream's work and ignores how it ended.
 void drain(cudaStream_t stream);
 
-// Runs `body`, which enqueues work and waits for it. When it throws, what it enqueued has ended all the same: memory that the
-// work reads or writes may be given back or used again.
+// Runs `body`, which enqueues work and waits for it. When it throws, what it enqueued has ended all the same:
+// memory that the work reads or writes may be given back or used again.
 template <typename Body>
 void run_or_drain(cudaStream_t stream, const Body& body) {
   try {
@@ -83,7 +83,8 @@ Graph end_capture(cudaStream_t stream);
 void leave_capture(cudaStream_t stream);
 GraphExec instantiate(const Graph& graph);
 
-// What `enqueue` puts into `stream`, recorded instead of run. Calls of other threads are free to go on meanwhile.
+// What `enqueue` puts into `stream`, recorded instead of run. Calls of other threads are free to go on
+// meanwhile.
 template <typename Enqueue>
 GraphExec capture(cudaStream_t stream, const Enqueue& enqueue) {
   check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "to begin the capture of a graph");

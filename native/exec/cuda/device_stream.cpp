@@ -9,11 +9,11 @@
 namespace elasticlm::cuda {
 namespace {
 
-// From so many rows on the kernels of a forward take longer than their launches (about 2 us each), which then cost nothing:
-// a graph would gain nothing and its buckets would be many.
+// From so many rows on the kernels of a forward take longer than their launches (about 2 us each), which then
+// cost nothing: a graph would gain nothing and its buckets would be many.
 constexpr int64_t kGraphRows = 8192;
-// A graph of twelve layers is about 90 nodes, so that a full set of graphs takes some tens of megabytes. 14 buckets of rows,
-// each with the three or four buckets of sequences that one service sees, are within it.
+// A graph of twelve layers is about 90 nodes, so that a full set of graphs takes some tens of megabytes. 14
+// buckets of rows, each with the three or four buckets of sequences that one service sees, are within it.
 constexpr size_t kMaxGraphs = 64;
 
 void check_not_aborted(const ForwardOptions& options) {
@@ -109,8 +109,8 @@ void DeviceStream::enqueue(const ForwardShape& shape) {
   };
   if (!use_graphs_ || shape.num_rows > kGraphRows) return launch_all();
   CapturedShape& seen = captured(shape);
-  // The first forward of a shape runs as it is: a shape seen once is not worth a capture, and kernels that are loaded at
-  // their first launch are not loaded in the midst of one.
+  // The first forward of a shape runs as it is: a shape seen once is not worth a capture, and kernels that
+  // are loaded at their first launch are not loaded in the midst of one.
   const bool is_first = seen.last_use == 0;
   seen.last_use = ++num_forwards_;
   if (is_first) return launch_all();

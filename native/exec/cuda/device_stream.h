@@ -23,7 +23,8 @@ class DeviceStream {
   // The references must outlive it. The device must be current here and in every call.
   DeviceStream(const DeviceWeights& weights, const Device& device, const DeviceEncoderOptions& options);
 
-  // As DeviceEncoder::forward, for a batch of at least one sequence. Leaves no work behind, also when it throws.
+  // As DeviceEncoder::forward, for a batch of at least one sequence. Leaves no work behind, also when it
+  // throws.
   void forward(const Batch& batch, std::span<const Structure> structures, const ForwardOptions& options,
                float* out);
 

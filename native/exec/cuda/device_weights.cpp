@@ -11,9 +11,11 @@
 namespace elasticlm::cuda {
 namespace {
 
-// Host memory that an upload takes: a few milliseconds of a PCIe link, and little beside the weights themselves.
+// Host memory that an upload takes: a few milliseconds of a PCIe link, and little beside the weights
+// themselves.
 constexpr int64_t kChunkBytes = int64_t{4} << 20;
-// Where a matrix may begin: what cudaMalloc itself gives, more than the 128 bytes that TMA and vector loads want.
+// Where a matrix may begin: what cudaMalloc itself gives, more than the 128 bytes that TMA and vector loads
+// want.
 constexpr int64_t kAlignment = 256;
 
 void store(DType dtype, int64_t idx, float value, std::byte* row) {

@@ -1,5 +1,6 @@
-// The one copy of the weights on the GPU, in the compute dtype. Every stored matrix has a row for each unit that a SubLM keeps
-// or leaves out (kernels/cuda/linear.h, WeightRows), padded with zero rows to whole blocks.
+// The one copy of the weights on the GPU, in the compute dtype. Every stored matrix has a row for each unit
+// that a SubLM keeps or leaves out (kernels/cuda/linear.h, WeightRows), padded with zero rows to whole
+// blocks.
 #pragma once
 
 #include <vector>
@@ -32,8 +33,8 @@ struct DeviceLayer {
 };
 
 struct DeviceWeights {
-  // Converts and uploads through a bounded pinned buffer. The device must be current. Throws kDeviceMemoryExhausted,
-  // kDeviceFailed.
+  // Converts and uploads through a bounded pinned buffer. The device must be current. Throws
+  // kDeviceMemoryExhausted, kDeviceFailed.
   DeviceWeights(const ModelWeights& weights, DType dtype, const Device& device);
 
   const EncoderConfig& config() const { return outline.config; }
@@ -50,7 +51,8 @@ struct DeviceWeights {
   DeviceBuffer memory;              // holds all of them
 };
 
-// `matrix` with its tensor maps where the device has TMA and the elements are 16 bits wide; unchanged elsewhere.
+// `matrix` with its tensor maps where the device has TMA and the elements are 16 bits wide; unchanged
+// elsewhere.
 DeviceMatrix with_tensor_maps(const DeviceMatrix& matrix, DType dtype, const Device& device);
 
 }  // namespace elasticlm::cuda

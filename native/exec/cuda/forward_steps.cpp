@@ -12,11 +12,13 @@
 namespace elasticlm::cuda {
 namespace {
 
-// Buckets of rows: powers of two, of which a forward fills more than half, up to kLargeRows and multiples of it from there
-// on. A bucket costs a captured graph and sizes the launches, whose blocks find less to do in a bucket that is not full.
+// Buckets of rows: powers of two, of which a forward fills more than half, up to kLargeRows and multiples of
+// it from there on. A bucket costs a captured graph and sizes the launches, whose blocks find less to do in a
+// bucket that is not full.
 constexpr int64_t kLeastRows = 16;
 constexpr int64_t kLargeRows = 1024;
-// Buckets of sequences grow fourfold: only pooling and the heads are launched by them, a few microseconds in all.
+// Buckets of sequences grow fourfold: only pooling and the heads are launched by them, a few microseconds in
+// all.
 constexpr int64_t kSequencesGrowth = 4;
 
 class Steps {
@@ -46,7 +48,8 @@ class Steps {
   void output() const {
     switch (shape_.output) {
       case Output::kHidden:
-        return widen(buffers_.hidden, weights_.config().hidden_size, &plan_.header->num_rows, plan_.batch_rows);
+        return widen(buffers_.hidden, weights_.config().hidden_size, &plan_.header->num_rows,
+                     plan_.batch_rows);
       case Output::kPooled:
         return pooling();
       case Output::kPooler:
@@ -219,7 +222,8 @@ class Steps {
     linear(args, sequences_);
   }
 
-  void widen(const DeviceMatrix& x, int64_t columns, const int32_t* num_rows, const int32_t* batch_rows) const {
+  void widen(const DeviceMatrix& x, int64_t columns, const int32_t* num_rows,
+             const int32_t* batch_rows) const {
     DeviceWidenArgs args;
     args.dtype = weights_.dtype;
     args.num_rows = num_rows;
@@ -244,9 +248,10 @@ class Steps {
 
 ForwardShape bucket_of(int64_t num_rows, int64_t num_sequences) {
   ForwardShape shape;
-  shape.num_rows = num_rows > kLargeRows
-                       ? round_up(num_rows, kLargeRows)
-                       : std::max(kLeastRows, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(num_rows))));
+  shape.num_rows =
+      num_rows > kLargeRows
+          ? round_up(num_rows, kLargeRows)
+          : std::max(kLeastRows, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(num_rows))));
   shape.num_sequences = 1;
   while (shape.num_sequences < num_sequences) shape.num_sequences *= kSequencesGrowth;
   shape.num_sequences = std::min(shape.num_sequences, shape.num_rows);

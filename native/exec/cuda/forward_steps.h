@@ -13,8 +13,8 @@
 
 namespace elasticlm::cuda {
 
-// All that decides which kernels run and how they are launched: two forwards of one shape are the same graph. Structures take
-// no part in it.
+// All that decides which kernels run and how they are launched: two forwards of one shape are the same graph.
+// Structures take no part in it.
 struct ForwardShape {
   int64_t num_rows = 0;       // buckets
   int64_t num_sequences = 0;  //
@@ -39,7 +39,8 @@ struct ForwardMemory {
   const SmallLayer* small_layers = nullptr;  // [L] for DevicePath::kSmall
 };
 
-// Leaves the rows of results in activations.results: [T, E] of kHidden, or [B, ...] of the others, in the batch's order.
+// Leaves the rows of results in activations.results: [T, E] of kHidden, or [B, ...] of the others, in the
+// batch's order.
 void enqueue_forward(const ForwardShape& shape, const ForwardMemory& memory, const Device& device,
                      cudaStream_t stream);
 

@@ -12,8 +12,8 @@ namespace {
 
 // Sections begin at the lines that L2 and a warp's loads have.
 constexpr int64_t kAlignment = 128;
-// Structures in one batch that the first buffer has room for: more than the levels that models are published with. Each
-// costs 5 records for each layer, about 1 KB for twelve.
+// Structures in one batch that the first buffer has room for: more than the levels that models are published
+// with. Each costs 5 records for each layer, about 1 KB for twelve.
 constexpr int64_t kLeastStructures = 8;
 
 template <typename T>
@@ -29,8 +29,8 @@ int64_t PlanBounds::num_attention_tiles() const {
   return std::min(tiles, num_rows);
 }
 
-// Bytes from the start of the buffer, in this order. What most plans leave short or empty stands last, so that the copy ends
-// early.
+// Bytes from the start of the buffer, in this order. What most plans leave short or empty stands last, so
+// that the copy ends early.
 struct PlanBuffer::Offsets {
   int64_t header = 0;
   int64_t barrier = 0;

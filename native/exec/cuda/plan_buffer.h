@@ -1,7 +1,7 @@
 // A forward's records and token ids on the GPU: one buffer, written by one copy for each forward.
 //
-// Addresses depend on the bounds alone (and on the buffer's base), not on the plan, so that a graph captured for some bounds
-// can be replayed with any plan inside them.
+// Addresses depend on the bounds alone (and on the buffer's base), not on the plan, so that a graph captured
+// for some bounds can be replayed with any plan inside them.
 #pragma once
 
 #include <cstdint>
@@ -25,19 +25,19 @@ struct PlanBounds {
 // Device addresses.
 struct PlanAddresses {
   const PlanHeader* header = nullptr;
-  uint32_t* barrier = nullptr;                        // one word, 0 after each upload
-  const LinearStep* linear_steps = nullptr;           // as DevicePlan has them
-  const LinearGroup* linear_groups = nullptr;         //
-  const AttentionStep* attention_steps = nullptr;     //
-  const AttentionGroup* attention_groups = nullptr;   //
-  const AttentionTile* attention_tiles = nullptr;     //
-  const int32_t* row_blocks = nullptr;                //
-  const SequenceRecord* sequences = nullptr;          // [B]
-  const int32_t* sequence_positions = nullptr;        // [B]
-  const int32_t* input_ids = nullptr;                 // [T] in the plan's order
-  const int32_t* position_ids = nullptr;              // [T]
-  const int32_t* token_type_ids = nullptr;            // [T]
-  const int32_t* batch_rows = nullptr;                // [T]
+  uint32_t* barrier = nullptr;                       // one word, 0 after each upload
+  const LinearStep* linear_steps = nullptr;          // as DevicePlan has them
+  const LinearGroup* linear_groups = nullptr;        //
+  const AttentionStep* attention_steps = nullptr;    //
+  const AttentionGroup* attention_groups = nullptr;  //
+  const AttentionTile* attention_tiles = nullptr;    //
+  const int32_t* row_blocks = nullptr;               //
+  const SequenceRecord* sequences = nullptr;         // [B]
+  const int32_t* sequence_positions = nullptr;       // [B]
+  const int32_t* input_ids = nullptr;                // [T] in the plan's order
+  const int32_t* position_ids = nullptr;             // [T]
+  const int32_t* token_type_ids = nullptr;           // [T]
+  const int32_t* batch_rows = nullptr;               // [T]
 };
 
 class PlanBuffer {

@@ -12,8 +12,8 @@ class SmallLayers {
  public:
   // Whether the addresses of the steps in `plan` are those that were written.
   bool hold(const PlanAddresses& plan) const { return steps_ == plan.linear_steps; }
-  // Writes the addresses of `weights` and of the steps in `plan`, and waits until they have arrived. No forward may be under
-  // way, nor a write that failed. The address of the layers stays the same.
+  // Writes the addresses of `weights` and of the steps in `plan`, and waits until they have arrived. No
+  // forward may be under way, nor a write that failed. The address of the layers stays the same.
   void write(const DeviceWeights& weights, const PlanAddresses& plan, cudaStream_t stream);
 
   const SmallLayer* layers() const { return reinterpret_cast<const SmallLayer*>(memory_.data()); }

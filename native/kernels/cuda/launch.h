@@ -10,7 +10,8 @@
 
 namespace elasticlm::cuda {
 
-// Throws kDeviceFailed (kDeviceMemoryExhausted for cudaErrorMemoryAllocation) naming `action` and the driver's own words.
+// Throws kDeviceFailed (kDeviceMemoryExhausted for cudaErrorMemoryAllocation) naming `action` and the
+// driver's own words.
 void check(cudaError_t status, const char* action);
 
 struct LaunchShape {
@@ -19,8 +20,8 @@ struct LaunchShape {
   size_t shared_bytes = 0;  // dynamic shared memory
   cudaStream_t stream = nullptr;
   bool cooperative = false;   // all blocks are resident at once
-  bool programmatic = false;  // may begin before the kernel before it in the stream has ended: it waits itself
-                              // (grid_dependency_wait). Compute capability 9.0 on.
+  bool programmatic = false;  // may begin before the kernel before it in the stream has ended: it waits
+                              // itself (grid_dependency_wait). Compute capability 9.0 on.
 };
 
 template <typename... Parameters, typename... Arguments>
@@ -48,8 +49,8 @@ void launch(void (*kernel)(Parameters...), const LaunchShape& shape, Arguments&&
 // More than 48 KB of dynamic shared memory must be asked for once for each kernel and device.
 template <typename... Parameters>
 void allow_shared_memory(void (*kernel)(Parameters...), size_t bytes) {
-  check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(bytes)),
+  check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
         "to reserve shared memory");
 }
 

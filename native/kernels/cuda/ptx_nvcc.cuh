@@ -72,7 +72,9 @@ ELASTICLM_DEVICE uint32_t load_acquire(const uint32_t* global) {
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 ELASTICLM_DEVICE void grid_dependency_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-ELASTICLM_DEVICE void grid_dependency_launch() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+ELASTICLM_DEVICE void grid_dependency_launch() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
 
 ELASTICLM_DEVICE void mbarrier_init(uint32_t barrier, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
@@ -85,9 +87,10 @@ ELASTICLM_DEVICE void mbarrier_arrive(uint32_t barrier) {
   asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(barrier) : "memory");
 }
 ELASTICLM_DEVICE void mbarrier_arrive_expect(uint32_t barrier, uint32_t bytes) {
-  asm volatile("{ .reg .b64 state; mbarrier.arrive.expect_tx.shared::cta.b64 state, [%0], %1; }" ::"r"(barrier),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "{ .reg .b64 state; mbarrier.arrive.expect_tx.shared::cta.b64 state, [%0], %1; }" ::"r"(barrier),
+      "r"(bytes)
+      : "memory");
 }
 ELASTICLM_DEVICE void mbarrier_wait(uint32_t barrier, uint32_t parity) {
   uint32_t done = 0;
@@ -103,8 +106,8 @@ ELASTICLM_DEVICE void mbarrier_wait(uint32_t barrier, uint32_t parity) {
 ELASTICLM_DEVICE void tma_load(uint32_t shared, const TensorMap* map, int32_t column, int32_t row,
                                uint32_t barrier) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::
-          "r"(shared),
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, "
+      "%4}], [%2];" ::"r"(shared),
       "l"(map), "r"(barrier), "r"(column), "r"(row)
       : "memory");
 }
@@ -113,7 +116,8 @@ ELASTICLM_DEVICE void tma_prefetch(const TensorMap* map) {
 }
 ELASTICLM_DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 #else
-// Launches are only programmatic from compute capability 9.0 on (exec/cuda), so before it there is nothing to wait for.
+// Launches are only programmatic from compute capability 9.0 on (exec/cuda), so before it there is nothing to
+// wait for.
 ELASTICLM_DEVICE void grid_dependency_wait() {}
 ELASTICLM_DEVICE void grid_dependency_launch() {}
 #endif

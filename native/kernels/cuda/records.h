@@ -1,8 +1,10 @@
-// What a forward's kernels read to know their work: plain records in one device buffer, written by the host's plan
-// (plan/device_plan.h) and uploaded before the first kernel. Which SubLM a sequence runs at is data here and nothing else:
-// no launch parameter depends on it, so one captured graph serves every level and every mix of levels.
+// What a forward's kernels read to know their work: plain records in one device buffer, written by the host's
+// plan (plan/device_plan.h) and uploaded before the first kernel. Which SubLM a sequence runs at is data here
+// and nothing else: no launch parameter depends on it, so one captured graph serves every level and every mix
+// of levels.
 //
-// Rows are the batch's tokens in the plan's order: sequences of one structure stand together, structures by falling cost.
+// Rows are the batch's tokens in the plan's order: sequences of one structure stand together, structures by
+// falling cost.
 #pragma once
 
 #include <cstdint>
@@ -31,11 +33,12 @@ struct SequenceRecord {
 struct LinearGroup {
   int32_t row_begin = 0;
   int32_t num_rows = 0;
-  int32_t num_columns = 0;       // columns of y that are written, a multiple of 16 (all E for WeightRows::kDepth)
+  int32_t num_columns = 0;  // columns of y that are written, a multiple of 16 (all E for WeightRows::kDepth)
   int32_t num_kept_columns = 0;  // those from here on are written as zeros: a short last block of neurons
   int32_t depth = 0;             // columns of x that are read, a multiple of 16
-  // Where this group's list of stored row blocks begins in the plan's row_blocks, or kPrefix. WeightRows::kColumns: block i
-  // holds columns 16 i up to 16 i + 15 of y. WeightRows::kDepth: block i holds columns 16 i up to 16 i + 15 of x.
+  // Where this group's list of stored row blocks begins in the plan's row_blocks, or kPrefix.
+  // WeightRows::kColumns: block i holds columns 16 i up to 16 i + 15 of y. WeightRows::kDepth: block i holds
+  // columns 16 i up to 16 i + 15 of x.
   int32_t row_blocks = kPrefix;
 };
 

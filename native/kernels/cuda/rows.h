@@ -1,5 +1,5 @@
-// What works on whole rows: embedding, LayerNorm, pooling and the rows that leave the GPU. Each is bound by memory, one warp
-// for each row (or sequence), sums in f32 in one fixed order.
+// What works on whole rows: embedding, LayerNorm, pooling and the rows that leave the GPU. Each is bound by
+// memory, one warp for each row (or sequence), sums in f32 in one fixed order.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@
 
 namespace elasticlm::cuda {
 
-// y = LayerNorm(word[input_ids] + position[position_ids] + token_type[token_type_ids]); the formula of kernels/embedding.h.
+// y = LayerNorm(word[input_ids] + position[position_ids] + token_type[token_type_ids]); the formula of
+// kernels/embedding.h.
 struct DeviceEmbeddingArgs {
   DType dtype = DType::kBF16;        // of the tables and y
   const void* word = nullptr;        // [V, E]
@@ -43,7 +44,8 @@ struct DeviceLayerNormArgs {
 };
 void device_layer_norm_forward(const DeviceLayerNormArgs& args, const LaunchContext& context);
 
-// out[position of the sequence] = its first row or the mean of its rows, divided by its norm if asked (a zero vector stays).
+// out[position of the sequence] = its first row or the mean of its rows, divided by its norm if asked (a zero
+// vector stays).
 struct DevicePoolingArgs {
   DType dtype = DType::kBF16;
   const PlanHeader* header = nullptr;

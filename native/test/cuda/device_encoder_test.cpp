@@ -1,4 +1,5 @@
-// Forwards on the GPU (or the emulator): values against an independent f64 forward, bits against each other, and states.
+// Forwards on the GPU (or the emulator): values against an independent f64 forward, bits against each other,
+// and states.
 #include <atomic>
 #include <thread>
 
@@ -106,7 +107,8 @@ std::string sizes_text(const EncoderConfig& config) {
          " F=" + std::to_string(config.intermediate_size) + " L=" + std::to_string(config.num_layers);
 }
 
-TEST_CASE("hidden states agree with the f64 reference: random models, structures, batches, precisions, paths") {
+TEST_CASE(
+    "hidden states agree with the f64 reference: random models, structures, batches, precisions, paths") {
   Random random(1);
   for (int trial = 0; trial < 16; ++trial) {
     const Model one = make_model(random, 0);
@@ -117,8 +119,9 @@ TEST_CASE("hidden states agree with the f64 reference: random models, structures
       for (const DevicePath path : device_paths(dtype)) {
         if (!takes_tokens(path, std::ssize(batch.input_ids))) continue;
         DeviceEncoder encoder(*one.weights, {.precision = dtype, .path = path});
-        check_close(run_forward(encoder, batch.view(), one.structures, options), truth,
-                    "trial " + std::to_string(trial) + " " + describe(dtype, path) + " " + sizes_text(one.config));
+        check_close(
+            run_forward(encoder, batch.view(), one.structures, options), truth,
+            "trial " + std::to_string(trial) + " " + describe(dtype, path) + " " + sizes_text(one.config));
       }
     }
   }
@@ -156,7 +159,8 @@ TEST_CASE("same bits alone and in any batch and mix of structures") {
     const Model one = make_model(random, 0);
     std::vector<Sequence> sequences;
     for (int i = 0; i < 5; ++i) {
-      sequences.push_back(random_sequence(random, one.config, i == 0 && model == 0 ? 70 : uniform(random, 1, 12),
+      sequences.push_back(random_sequence(random, one.config,
+                                          i == 0 && model == 0 ? 70 : uniform(random, 1, 12),
                                           std::ssize(one.structures)));
     }
     for (const DType dtype : {DType::kF32, model % 2 == 0 ? DType::kBF16 : DType::kF16}) {
@@ -188,7 +192,8 @@ TEST_CASE("same bits alone and in any batch and mix of structures") {
 }
 
 // A sequence for each structure, of given lengths.
-OwnedBatch batch_of(Random& random, const Model& of, std::initializer_list<int64_t> lengths, int32_t first_structure) {
+OwnedBatch batch_of(Random& random, const Model& of, std::initializer_list<int64_t> lengths,
+                    int32_t first_structure) {
   OwnedBatch batch;
   for (const int64_t length : lengths) {
     Sequence sequence = random_sequence(random, of.config, length, 1);
@@ -198,17 +203,21 @@ OwnedBatch batch_of(Random& random, const Model& of, std::initializer_list<int64
   return batch;
 }
 
-TEST_CASE("a graph replayed with other levels, lengths and counts inside its bucket gives the bits of plain launches") {
+TEST_CASE(
+    "a graph replayed with other levels, lengths and counts inside its bucket gives the bits of plain "
+    "launches") {
   Random random(4);
   const Model one = make_model(random, 3);
   // All within 32 rows and 4 sequences.
   std::vector<OwnedBatch> batches = {
-      batch_of(random, one, {9, 8}, 0), batch_of(random, one, {9, 8}, 0), batch_of(random, one, {17}, 2),
-      batch_of(random, one, {30}, 4),   batch_of(random, one, {6, 5, 4, 3}, 3), batch_of(random, one, {20, 1}, 1)};
+      batch_of(random, one, {9, 8}, 0),       batch_of(random, one, {9, 8}, 0),
+      batch_of(random, one, {17}, 2),         batch_of(random, one, {30}, 4),
+      batch_of(random, one, {6, 5, 4, 3}, 3), batch_of(random, one, {20, 1}, 1)};
   for (const Output output : {Output::kPooled, Output::kLogits, Output::kHidden}) {
     for (const DevicePath path : device_paths(DType::kBF16)) {
       DeviceEncoder with_graphs(*one.weights, {.path = path});
-      DeviceEncoder without(*one.weights, {.path = path, .use_graphs = false, .programmatic_launches = false});
+      DeviceEncoder without(*one.weights,
+                            {.path = path, .use_graphs = false, .programmatic_launches = false});
       for (size_t i = 0; i < batches.size(); ++i) {
         check_same_bits(run_forward(with_graphs, batches[i].view(), one.structures, {.output = output}),
                         run_forward(without, batches[i].view(), one.structures, {.output = output}),
@@ -218,7 +227,8 @@ TEST_CASE("a graph replayed with other levels, lengths and counts inside its buc
   }
 }
 
-TEST_CASE("more shapes than graphs that are kept: each gives the bits of plain launches, whenever it comes back") {
+TEST_CASE(
+    "more shapes than graphs that are kept: each gives the bits of plain launches, whenever it comes back") {
   Random random(15);
   Model one = make_model(random, 2);
   one.config.num_heads = 1;
@@ -226,17 +236,23 @@ TEST_CASE("more shapes than graphs that are kept: each gives the bits of plain l
   one.config.num_layers = 1;
   one.weights = random_weights(one.config, 2, 1);
   one.structures = {Structure::full(one.config)};
-  std::vector<ForwardOptions> all = {{.output = Output::kHidden}, {.output = Output::kPooler}, {.output = Output::kLogits}};
+  std::vector<ForwardOptions> all = {
+      {.output = Output::kHidden}, {.output = Output::kPooler}, {.output = Output::kLogits}};
   for (const Pooling pooling : {Pooling::kCls, Pooling::kMean}) {
     for (const bool normalize : {false, true}) {
       all.push_back({.output = Output::kPooled, .pooling = pooling, .normalize = normalize});
     }
   }
-  const OwnedBatch batches[] = {
-      batch_of(random, one, {9}, 0),       batch_of(random, one, {7, 5, 4}, 0), batch_of(random, one, {20}, 0),
-      batch_of(random, one, {20, 1, 1}, 0), batch_of(random, one, {20, 1, 1, 1, 2}, 0), batch_of(random, one, {50}, 0),
-      batch_of(random, one, {50, 3}, 0),    batch_of(random, one, {50, 1, 1, 1, 1}, 0), batch_of(random, one, {70}, 0),
-      batch_of(random, one, {70, 2}, 0)};
+  const OwnedBatch batches[] = {batch_of(random, one, {9}, 0),
+                                batch_of(random, one, {7, 5, 4}, 0),
+                                batch_of(random, one, {20}, 0),
+                                batch_of(random, one, {20, 1, 1}, 0),
+                                batch_of(random, one, {20, 1, 1, 1, 2}, 0),
+                                batch_of(random, one, {50}, 0),
+                                batch_of(random, one, {50, 3}, 0),
+                                batch_of(random, one, {50, 1, 1, 1, 1}, 0),
+                                batch_of(random, one, {70}, 0),
+                                batch_of(random, one, {70, 2}, 0)};
   const DeviceEncoderOptions options = {.path = DevicePath::kMma};
   DeviceEncoder with_graphs(*one.weights, options);
   DeviceEncoder without(*one.weights, {.path = DevicePath::kMma, .use_graphs = false});

@@ -1,5 +1,5 @@
-// What exec/cuda does when the driver, the device or its memory fails: the right code, nothing leaked, and a next forward that
-// is right. Most of it needs a machine that fails on demand: the emulator.
+// What exec/cuda does when the driver, the device or its memory fails: the right code, nothing leaked, and a
+// next forward that is right. Most of it needs a machine that fails on demand: the emulator.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -85,17 +85,19 @@ TEST_CASE("a batch that does not fit the memory is refused with its code, and a 
   // What the large batch gave back before it failed may be too little for any other.
   for (void* piece : taken) CHECK(cudaFree(piece) == cudaSuccess, "cudaFree");
   CHECK(code == ErrorCode::kDeviceMemoryExhausted, error_code_name(code));
-  check_same_bits(run_forward(encoder, model.batch.view(), model.structures, {}), expected, "after the refusal");
+  check_same_bits(run_forward(encoder, model.batch.view(), model.structures, {}), expected,
+                  "after the refusal");
 }
 
 #if defined(ELASTICLM_EMULATED)
 
-TEST_CASE("any call of the driver may fail at any time: a coded error, no leak, and the next forward is right") {
+TEST_CASE(
+    "any call of the driver may fail at any time: a coded error, no leak, and the next forward is right") {
   const Model model = make_model();
   const OwnedBatch large = repeated(model.batch, 4);
-  for (const auto& [path, failure] :
-       {std::pair{DevicePath::kMma, cudaErrorMemoryAllocation}, std::pair{DevicePath::kMma, cudaErrorLaunchFailure},
-        std::pair{DevicePath::kAuto, cudaErrorLaunchFailure}}) {
+  for (const auto& [path, failure] : {std::pair{DevicePath::kMma, cudaErrorMemoryAllocation},
+                                      std::pair{DevicePath::kMma, cudaErrorLaunchFailure},
+                                      std::pair{DevicePath::kAuto, cudaErrorLaunchFailure}}) {
     const DeviceEncoderOptions options = {.path = path};
     std::vector<float> expected;
     {

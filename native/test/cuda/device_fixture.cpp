@@ -21,7 +21,8 @@ std::vector<DevicePath> device_paths(DType dtype) {
   const auto weights = random_weights(device_config(random), 0, 1);
   std::vector<DevicePath> paths;
   static std::set<std::string> skipped;
-  for (const DevicePath path : {DevicePath::kReference, DevicePath::kMma, DevicePath::kWgmma, DevicePath::kSmall}) {
+  for (const DevicePath path :
+       {DevicePath::kReference, DevicePath::kMma, DevicePath::kWgmma, DevicePath::kSmall}) {
     try {
       DeviceEncoder(*weights, {.precision = dtype, .path = path});
       paths.push_back(path);
@@ -35,10 +36,13 @@ std::vector<DevicePath> device_paths(DType dtype) {
   return paths;
 }
 
-bool takes_tokens(DevicePath path, int64_t num_tokens) { return path != DevicePath::kSmall || num_tokens <= 64; }
+bool takes_tokens(DevicePath path, int64_t num_tokens) {
+  return path != DevicePath::kSmall || num_tokens <= 64;
+}
 
-std::vector<float> run_forward(DeviceEncoder& encoder, const Batch& batch, std::span<const Structure> structures,
-                               const ForwardOptions& options, int stream_idx) {
+std::vector<float> run_forward(DeviceEncoder& encoder, const Batch& batch,
+                               std::span<const Structure> structures, const ForwardOptions& options,
+                               int stream_idx) {
   std::vector<float> out(static_cast<size_t>(encoder.output_floats(batch, options.output)),
                          std::numeric_limits<float>::quiet_NaN());
   encoder.forward(batch, structures, options, stream_idx, out.data());

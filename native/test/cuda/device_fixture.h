@@ -17,7 +17,8 @@ using cuda::DeviceEncoder;
 using cuda::DeviceEncoderOptions;
 using cuda::DevicePath;
 
-// Heads 32 or 64 wide, 1 to 3 layers, any number of neurons: small, for an emulator runs each thread of each kernel.
+// Heads 32 or 64 wide, 1 to 3 layers, any number of neurons: small, for an emulator runs each thread of each
+// kernel.
 EncoderConfig device_config(Random& random);
 
 // The paths of `dtype` that the device can run. Names those that it cannot, once.
@@ -25,8 +26,9 @@ std::vector<DevicePath> device_paths(DType dtype);
 // Whether `path` takes a batch of so many tokens.
 bool takes_tokens(DevicePath path, int64_t num_tokens);
 
-std::vector<float> run_forward(DeviceEncoder& encoder, const Batch& batch, std::span<const Structure> structures,
-                               const ForwardOptions& options, int stream_idx = 0);
+std::vector<float> run_forward(DeviceEncoder& encoder, const Batch& batch,
+                               std::span<const Structure> structures, const ForwardOptions& options,
+                               int stream_idx = 0);
 
 // "bf16 mma"
 std::string describe(DType dtype, DevicePath path);

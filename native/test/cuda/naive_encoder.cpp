@@ -112,7 +112,8 @@ std::vector<double> NaiveEncoder::hidden(const Structure& structure, std::span<c
     }
     layer_norm(x[i], weights_.embedding_layer_norm);
   }
-  const auto add = [&](Row& row, const PackedMatrixView& weight, const Row& by, const std::vector<bool>& kept) {
+  const auto add = [&](Row& row, const PackedMatrixView& weight, const Row& by,
+                       const std::vector<bool>& kept) {
     const Row projected = linear(weight, E, by, kept);
     for (size_t e = 0; e < row.size(); ++e) row[e] = rounded(row[e] + projected[e]);
   };
@@ -120,8 +121,8 @@ std::vector<double> NaiveEncoder::hidden(const Structure& structure, std::span<c
     const LayerWeights& layer = weights_.layers[l];
     const LayerStructure& kept = structure.layers[l];
     const std::vector<bool> heads = kept_units(kept.heads, kept.num_heads, config.head_dim(), E);
-    const std::vector<bool> neurons = kept_units(kept.neuron_blocks, kept.num_neurons,
-                                                 kept.neuron_blocks.empty() ? 1 : 16, config.intermediate_size);
+    const std::vector<bool> neurons = kept_units(
+        kept.neuron_blocks, kept.num_neurons, kept.neuron_blocks.empty() ? 1 : 16, config.intermediate_size);
     if (kept.num_heads > 0) {
       const std::vector<Row> context = attend(layer, heads, x);
       for (size_t i = 0; i < x.size(); ++i) add(x[i], layer.attn_out_proj.view(), context[i], heads);

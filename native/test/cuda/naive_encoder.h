@@ -1,6 +1,6 @@
-// A BERT forward as a GPU of one precision does it at its plainest: weights, and every activation that a GPU stores, are
-// rounded to that type; sums are in f32, one after another. Its distance from the f64 reference (test/reference_encoder.h)
-// sets the tolerance of tests. Shares no code with kernels/, plan/ and exec/.
+// A BERT forward as a GPU of one precision does it at its plainest: weights, and every activation that a GPU
+// stores, are rounded to that type; sums are in f32, one after another. Its distance from the f64 reference
+// (test/reference_encoder.h) sets the tolerance of tests. Shares no code with kernels/, plan/ and exec/.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,8 @@ class NaiveEncoder {
 
   float rounded(float value) const;
   float stored(const TensorView& table, int64_t row, int64_t column) const;
-  Row linear(const PackedMatrixView& weight, int64_t N, const Row& x, const std::vector<bool>& kept_depth) const;
+  Row linear(const PackedMatrixView& weight, int64_t N, const Row& x,
+             const std::vector<bool>& kept_depth) const;
   void layer_norm(Row& x, const LayerNormWeights& weights) const;
   std::vector<Row> attend(const LayerWeights& layer, const std::vector<bool>& kept_heads,
                           const std::vector<Row>& x) const;
