@@ -32,6 +32,24 @@ Event make_event() {
   return Event(event);
 }
 
+Event make_blocking_event() {
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreateWithFlags(&event, cudaEventBlockingSync | cudaEventDisableTiming),
+        "to create an event");
+  return Event(event);
+}
+
+void finish(cudaStream_t stream, const Event& event) {
+  // About 150 us of asking, as long as a short forward takes: waking a thread would cost it a tenth more.
+  // Whatever takes longer leaves the processor to others, which cudaStreamSynchronize would not.
+  constexpr int kQueries = 100;
+  check(cudaEventRecord(event.get(), stream), "to record an event");
+  cudaError_t status = cudaErrorNotReady;
+  for (int i = 0; i < kQueries && status == cudaErrorNotReady; ++i) status = cudaEventQuery(event.get());
+  if (status == cudaErrorNotReady) status = cudaEventSynchronize(event.get());
+  check(status, "to finish a forward");
+}
+
 void drain(cudaStream_t stream) {
   static_cast<void>(cudaStreamSynchronize(stream));
   static_cast<void>(cudaGetLastError());

@@ -62,7 +62,11 @@ using GraphExec = std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, Destro
 Stream make_stream();
 // One that keeps the time at which it was passed.
 Event make_event();
+// One that a thread can sleep on.
+Event make_blocking_event();
 
+// Waits for the stream's work by way of `event`, which make_blocking_event() made.
+void finish(cudaStream_t stream, const Event& event);
 // Waits for the stream's work and ignores how it ended.
 void drain(cudaStream_t stream);
 

@@ -38,6 +38,7 @@ DeviceStream::DeviceStream(const DeviceWeights& weights, const Device& device,
       use_graphs_(options.use_graphs),
       programmatic_(options.programmatic_launches && device.has_hopper_features()),
       stream_(make_stream()),
+      done_(make_blocking_event()),
       begin_(options.record_times ? make_event() : nullptr),
       end_(options.record_times ? make_event() : nullptr),
       planner_(weights.config(), weights.outline.num_labels),
@@ -135,7 +136,7 @@ void DeviceStream::receive(int64_t num_results, float* out) {
                         stream_.get()),
         "to send results");
   record(end_);
-  check(cudaStreamSynchronize(stream_.get()), "to finish a forward");
+  finish(stream_.get(), done_);
   std::memcpy(out, received_.data(), bytes);
 }
 

@@ -54,6 +54,7 @@ class DeviceStream {
   bool use_graphs_;
   bool programmatic_;
   Stream stream_;
+  Event done_;
   Event begin_;  // null unless times are recorded
   Event end_;    // likewise
   DevicePlanner planner_;

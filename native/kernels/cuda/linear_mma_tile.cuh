@@ -141,7 +141,6 @@ struct MmaBlock {
     const T* weight = nullptr;  // its chunk of stored row 0
     uint32_t x_shared = 0;      // where they go, within a stage
     uint32_t weight_shared = 0;
-    int thread = 0;
     LinearGroup group;
     int num_rows = 0;
     int num_columns = 0;
@@ -150,29 +149,25 @@ struct MmaBlock {
     uint32_t weight_offsets[kRows == WeightRows::kColumns ? kWeightPasses : kStageSteps] = {};
   };
 
-  static ELASTICLM_DEVICE int x_row(const Loader& loader) { return loader.thread / kDepthChunks; }
-  static ELASTICLM_DEVICE int x_chunk(const Loader& loader) { return loader.thread % kDepthChunks; }
-  static ELASTICLM_DEVICE int weight_row(const Loader& loader) { return loader.thread / kWeightChunks; }
-  static ELASTICLM_DEVICE int weight_chunk(const Loader& loader) { return loader.thread % kWeightChunks; }
+  static ELASTICLM_DEVICE int x_row() { return static_cast<int>(threadIdx.x) / kDepthChunks; }
+  static ELASTICLM_DEVICE int x_chunk() { return static_cast<int>(threadIdx.x) % kDepthChunks; }
+  static ELASTICLM_DEVICE int weight_row() { return static_cast<int>(threadIdx.x) / kWeightChunks; }
+  static ELASTICLM_DEVICE int weight_chunk() { return static_cast<int>(threadIdx.x) % kWeightChunks; }
 
   static ELASTICLM_DEVICE Loader make_loader(const MmaArgs& args, const LinearTile& tile) {
     Loader loader;
-    // By a shuffle with itself, so that what follows from it is not kept in registers from tile to tile, as
-    // compilers for compute capability 10.0 and 12.0 otherwise do until they spill.
-    const int thread = static_cast<int>(threadIdx.x);
-    loader.thread = __shfl_sync(kFullWarp, thread, thread % kWarpThreads);
-    loader.x = static_cast<const T*>(args.x) + int64_t{tile.row_begin + x_row(loader)} * args.ldx +
-               x_chunk(loader) * kCopyElements;
-    loader.x_shared = swizzled<kDepthChunks>(x_row(loader), x_chunk(loader));
-    loader.weight_shared = kXBytes + swizzled<kWeightChunks>(weight_row(loader), weight_chunk(loader));
+    loader.x = static_cast<const T*>(args.x) + int64_t{tile.row_begin + x_row()} * args.ldx +
+               x_chunk() * kCopyElements;
+    loader.x_shared = swizzled<kDepthChunks>(x_row(), x_chunk());
+    loader.weight_shared = kXBytes + swizzled<kWeightChunks>(weight_row(), weight_chunk());
     loader.num_rows = tile.num_rows;
     loader.num_columns = tile.num_columns;
     loader.group = tile.group;
-    loader.weight = static_cast<const T*>(args.weight) + weight_chunk(loader) * kCopyElements;
+    loader.weight = static_cast<const T*>(args.weight) + weight_chunk() * kCopyElements;
     if constexpr (kRows == WeightRows::kColumns) {
 #pragma unroll
       for (int pass = 0; pass < kWeightPasses; ++pass) {
-        const int column = weight_row(loader) + pass * kWeightPassRows;
+        const int column = weight_row() + pass * kWeightPassRows;
         if (column >= tile.num_columns) continue;
         const int row = stored_row(tile.group, args.row_blocks, (tile.column_begin + column) / kRowBlock);
         loader.weight_offsets[pass] =
@@ -199,10 +194,10 @@ struct MmaBlock {
   // there are zeros.
   template <bool kFull>
   static ELASTICLM_DEVICE void load_x(const MmaArgs& args, const Loader& loader, int k, uint32_t stage) {
-    if (k + x_chunk(loader) * kCopyElements >= loader.group.depth) return;
+    if (k + x_chunk() * kCopyElements >= loader.group.depth) return;
 #pragma unroll
     for (int pass = 0; pass < kXPasses; ++pass) {
-      const int row = x_row(loader) + pass * kXPassRows;
+      const int row = x_row() + pass * kXPassRows;
       if (!kFull && row >= parts_of(loader.num_rows, 16) * 16) continue;
       ptx::cp_async_16(stage + loader.x_shared + pass * kXPassRows * kDepthChunks * 16,
                        loader.x + k + int64_t{pass * kXPassRows} * args.ldx, row < loader.num_rows);
@@ -213,19 +208,19 @@ struct MmaBlock {
   static ELASTICLM_DEVICE void load_weight(const MmaArgs& args, Loader& loader, int k, uint32_t stage) {
     const uint32_t shared = stage + loader.weight_shared;
     if constexpr (kRows == WeightRows::kColumns) {
-      if (k + weight_chunk(loader) * kCopyElements >= loader.group.depth) return;
+      if (k + weight_chunk() * kCopyElements >= loader.group.depth) return;
 #pragma unroll
       for (int pass = 0; pass < kWeightPasses; ++pass) {
-        if (!kFull && weight_row(loader) + pass * kWeightPassRows >= loader.num_columns) continue;
+        if (!kFull && weight_row() + pass * kWeightPassRows >= loader.num_columns) continue;
         ptx::cp_async_16(shared + pass * kWeightPassRows * kWeightChunks * 16,
                          loader.weight + loader.weight_offsets[pass] + k, true);
       }
     } else {
-      if (kFull || weight_chunk(loader) * kCopyElements < loader.num_columns) {
+      if (kFull || weight_chunk() * kCopyElements < loader.num_columns) {
 #pragma unroll
         for (int pass = 0; pass < kWeightPasses; ++pass) {
           constexpr int kPassRows = kWeightPassRows;
-          const int row = weight_row(loader) + pass * kPassRows;
+          const int row = weight_row() + pass * kPassRows;
           if (k + row >= loader.group.depth) continue;
           const uint32_t stored = loader.weight_offsets[pass * kPassRows / kMmaStep] + row % kMmaStep;
           ptx::cp_async_16(shared + pass * kPassRows * kWeightChunks * 16,
