@@ -96,10 +96,16 @@ TEST_CASE("a batch that does not fit the memory is refused with its code, and a 
 
 // LeakSanitizer looks away from what is allocated meanwhile.
 struct LeaksAllowed {
+  LeaksAllowed() {
 #if defined(__SANITIZE_ADDRESS__)
-  LeaksAllowed() { __lsan_disable(); }
-  ~LeaksAllowed() { __lsan_enable(); }
+    __lsan_disable();
 #endif
+  }
+  ~LeaksAllowed() {
+#if defined(__SANITIZE_ADDRESS__)
+    __lsan_enable();
+#endif
+  }
 };
 
 // A life of an encoder during which one call of the driver fails.
