@@ -109,8 +109,7 @@ void check_path(DevicePath path, const Device& device, DType precision) {
 }
 
 DevicePath choose_path(const PathChoice& choice, const Device& device, int64_t max_rows) {
-  const bool is_small = max_rows <= kSmallForwardTokens &&
-                        small_forward_fits(max_rows, choice.hidden_size, device.shared_bytes_per_block);
+  const bool is_small = small_forward_fits(max_rows, choice.hidden_size, device.shared_bytes_per_block);
   if (choice.requested == DevicePath::kSmall && !is_small) {
     fail_unavailable(
         "at most " + std::to_string(kSmallForwardTokens) + " tokens, held by a block's " +

@@ -37,6 +37,7 @@ struct PathChoice {
   DType precision = DType::kBF16;
   int64_t hidden_size = 0;
 };
+// Throws kBackendUnavailable when `requested` does not take so many rows.
 DevicePath choose_path(const PathChoice& choice, const Device& device, int64_t max_rows);
 
 }  // namespace elasticlm::cuda

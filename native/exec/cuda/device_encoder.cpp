@@ -10,6 +10,7 @@
 #include "exec/cuda/device.h"
 #include "exec/cuda/device_stream.h"
 #include "exec/cuda/device_weights.h"
+#include "exec/cuda/forward_steps.h"
 #include "exec/outputs.h"
 
 namespace elasticlm::cuda {
@@ -36,6 +37,9 @@ Device open_for(const ModelWeights& weights, const DeviceEncoderOptions& options
   check_head_dim(weights.config);
   Device device = open_device(options.device_idx);
   check_path(options.path, device, options.precision);
+  // Refuses a path for which even the least forward is too large.
+  choose_path({options.path, options.precision, weights.config.hidden_size}, device,
+              bucket_of(1, 1).num_rows);
   return device;
 }
 

@@ -117,8 +117,8 @@ TEST_CASE(
       const ForwardOptions options = {.output = Output::kHidden};
       const Truth truth = truths_of(one, batch, dtype, {&options, 1})[0];
       for (const DevicePath path : device_paths(dtype)) {
-        if (!takes_tokens(path, std::ssize(batch.input_ids))) continue;
         DeviceEncoder encoder(*one.weights, {.precision = dtype, .path = path});
+        if (!takes_batch(encoder, path, batch.view(), one.structures)) continue;
         check_close(
             run_forward(encoder, batch.view(), one.structures, options), truth,
             "trial " + std::to_string(trial) + " " + describe(dtype, path) + " " + sizes_text(one.config));
@@ -141,8 +141,8 @@ TEST_CASE("pooled, pooler and logits agree with the f64 reference") {
     for (const DType dtype : kDTypes) {
       const std::vector<Truth> truths = truths_of(one, batch, dtype, all);
       for (const DevicePath path : device_paths(dtype)) {
-        if (!takes_tokens(path, std::ssize(batch.input_ids))) continue;
         DeviceEncoder encoder(*one.weights, {.precision = dtype, .path = path});
+        if (!takes_batch(encoder, path, batch.view(), one.structures)) continue;
         for (size_t i = 0; i < all.size(); ++i) {
           check_close(run_forward(encoder, batch.view(), one.structures, all[i]), truths[i],
                       "options " + std::to_string(i) + " trial " + std::to_string(trial) + " " +
@@ -173,7 +173,7 @@ TEST_CASE("same bits alone and in any batch and mix of structures") {
         for (size_t i = 0; i < sequences.size(); ++i) {
           OwnedBatch batch;
           batch.add(sequences[i]);
-          if (takes_tokens(path, std::ssize(batch.input_ids))) alone[i] = hidden_of(batch);
+          if (takes_batch(encoder, path, batch.view(), one.structures)) alone[i] = hidden_of(batch);
         }
         for (int trial = 0; trial < 3; ++trial) {
           OwnedBatch batch;
@@ -183,7 +183,7 @@ TEST_CASE("same bits alone and in any batch and mix of structures") {
             batch.add(sequences[at]);
             expected.insert(expected.end(), alone[at].begin(), alone[at].end());
           }
-          if (!takes_tokens(path, std::ssize(batch.input_ids))) continue;
+          if (!takes_batch(encoder, path, batch.view(), one.structures)) continue;
           check_same_bits(hidden_of(batch), expected, describe(dtype, path) + " " + sizes_text(one.config));
         }
       }
@@ -216,6 +216,7 @@ TEST_CASE(
   for (const Output output : {Output::kPooled, Output::kLogits, Output::kHidden}) {
     for (const DevicePath path : device_paths(DType::kBF16)) {
       DeviceEncoder with_graphs(*one.weights, {.path = path});
+      if (!takes_batch(with_graphs, path, batches[0].view(), one.structures)) continue;
       DeviceEncoder without(*one.weights,
                             {.path = path, .use_graphs = false, .programmatic_launches = false});
       for (size_t i = 0; i < batches.size(); ++i) {

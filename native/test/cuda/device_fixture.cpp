@@ -18,7 +18,10 @@ EncoderConfig device_config(Random& random) {
 
 std::vector<DevicePath> device_paths(DType dtype) {
   Random random(1);
-  const auto weights = random_weights(device_config(random), 0, 1);
+  EncoderConfig config = device_config(random);
+  config.num_heads = 2;
+  config.hidden_size = 128;  // the widest that device_config gives
+  const auto weights = random_weights(config, 0, 1);
   std::vector<DevicePath> paths;
   static std::set<std::string> skipped;
   for (const DevicePath path :
@@ -36,8 +39,17 @@ std::vector<DevicePath> device_paths(DType dtype) {
   return paths;
 }
 
-bool takes_tokens(DevicePath path, int64_t num_tokens) {
-  return path != DevicePath::kSmall || num_tokens <= 64;
+bool takes_batch(DeviceEncoder& encoder, DevicePath path, const Batch& batch,
+                 std::span<const Structure> structures) {
+  if (path != DevicePath::kSmall) return true;
+  try {
+    run_forward(encoder, batch, structures, {});
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::kBackendUnavailable && batch.input_ids.size() > 16, error.what());
+    return false;
+  }
+  CHECK(batch.input_ids.size() <= 64, "more tokens than the path is for");
+  return true;
 }
 
 std::vector<float> run_forward(DeviceEncoder& encoder, const Batch& batch,

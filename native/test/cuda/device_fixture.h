@@ -23,8 +23,10 @@ EncoderConfig device_config(Random& random);
 
 // The paths of `dtype` that the device can run. Names those that it cannot, once.
 std::vector<DevicePath> device_paths(DType dtype);
-// Whether `path` takes a batch of so many tokens.
-bool takes_tokens(DevicePath path, int64_t num_tokens);
+// Whether an encoder by `path` takes the batch: that of small forwards holds all rows in a block's shared
+// memory.
+bool takes_batch(DeviceEncoder& encoder, DevicePath path, const Batch& batch,
+                 std::span<const Structure> structures);
 
 std::vector<float> run_forward(DeviceEncoder& encoder, const Batch& batch,
                                std::span<const Structure> structures, const ForwardOptions& options,
