@@ -49,7 +49,8 @@ class DeviceEncoder {
  public:
   // Converts and uploads the weights, which may be freed afterwards. Throws kBackendUnavailable (no driver,
   // no such device, compute capability below 8.0, a path that the device cannot run), kConfigInvalid
-  // (head_dim other than 32 and 64), kDeviceMemoryExhausted, kDeviceFailed.
+  // (head_dim other than 32 and 64), kDtypeUnsupported (a weight beyond the precision's range),
+  // kDeviceMemoryExhausted, kDeviceFailed.
   DeviceEncoder(const ModelWeights& weights, const DeviceEncoderOptions& options);
   ~DeviceEncoder();
   DeviceEncoder(const DeviceEncoder&) = delete;

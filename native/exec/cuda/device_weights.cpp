@@ -1,9 +1,12 @@
 #include "exec/cuda/device_weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <string>
 
 #include "core/packed_matrix.h"
+#include "core/status.h"
 #include "kernels/cuda/records.h"
 #include "kernels/cuda/tensor_map.h"
 #include "model/float_tensor.h"
@@ -24,6 +27,14 @@ void store(DType dtype, int64_t idx, float value, std::byte* row) {
     return;
   }
   const uint16_t bits = dtype == DType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
+  const float stored = dtype == DType::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+  if (std::isinf(stored) && std::isfinite(value)) {
+    fail(ErrorCode::kDtypeUnsupported,
+         {.expected = std::string("weights that ") + dtype_name(dtype) + " can hold",
+          .subject = "the precision on the GPU",
+          .received = "one of " + std::to_string(value),
+          .remedy = "Choose precision 'bf16' or 'f32'"});
+  }
   std::memcpy(row + idx * 2, &bits, sizeof bits);
 }
 

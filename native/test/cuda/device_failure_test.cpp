@@ -92,6 +92,14 @@ TEST_CASE("a batch that does not fit the memory is refused with its code, and a 
                   "after the refusal");
 }
 
+TEST_CASE("weights beyond the range of the precision are refused, not made infinite") {
+  Model model = make_model();
+  std::const_pointer_cast<ModelWeights>(model.weights)->layers[0].ffn_up.set(3, 5, 7e4f);
+  const auto load = [&](DType precision) { DeviceEncoder(*model.weights, {.precision = precision}); };
+  CHECK(code_of([&] { load(DType::kF16); }) == ErrorCode::kDtypeUnsupported, "f16");
+  load(DType::kBF16);
+}
+
 #if defined(ELASTICLM_EMULATED)
 
 // LeakSanitizer looks away from what is allocated meanwhile.
