@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <vector>
 
 #include "emulator/scheduler.h"
 
@@ -16,9 +17,11 @@ namespace {
 // The name of the function at `offset` in the symbol table of an ELF file; empty without. (dladdr sees
 // exported names alone, and kernels are in no header.)
 std::string symbol_at(const char* file, uintptr_t offset) {
-  std::ifstream stream(file, std::ios::binary);
-  const std::vector<char> bytes{std::istreambuf_iterator<char>(stream), {}};
-  if (bytes.size() < sizeof(ElfW(Ehdr))) return {};
+  std::ifstream stream(file, std::ios::binary | std::ios::ate);
+  if (!stream) return {};
+  std::vector<char> bytes(static_cast<size_t>(stream.tellg()));
+  stream.seekg(0);
+  if (!stream.read(bytes.data(), std::ssize(bytes)) || bytes.size() < sizeof(ElfW(Ehdr))) return {};
   const auto* header = reinterpret_cast<const ElfW(Ehdr)*>(bytes.data());
   if (header->e_shoff == 0 || header->e_shoff + header->e_shnum * sizeof(ElfW(Shdr)) > bytes.size())
     return {};
