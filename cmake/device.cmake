@@ -72,10 +72,6 @@ target_compile_definitions(device_emulated PUBLIC ELASTICLM_EMULATED)
 target_include_directories(device_emulated SYSTEM PUBLIC native/emulator/include)
 # `#pragma unroll` is nvcc's; nothing here is linked with code of another compiler.
 target_compile_options(device_emulated PUBLIC -Wno-unknown-pragmas -Wno-psabi)
-if(ELASTICLM_SANITIZE)
-  # A kernel's every instruction is a call here; at -O1 the sanitized tests take twice as long.
-  target_compile_options(device_emulated PRIVATE -O2)
-endif()
 target_link_libraries(device_emulated PUBLIC elasticlm_core)
 add_device_library(elasticlm_cuda_emulated device_emulated)
 add_device_programs("" device_emulated "${device_test_kernels}")

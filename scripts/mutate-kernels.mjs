@@ -161,6 +161,11 @@ const suites = [...new Set(chosen.map((one) => `${one.test} ${one.filter}`))].ma
   const space = suite.indexOf(' ');
   return { test: suite.slice(0, space), filter: suite.slice(space + 1) };
 });
+// What the changes are compared with must be of the present sources.
+const targets = [...new Set(suites.map(({ test }) => `cuda_${test}`))];
+await run('cmake', ['--build', build, '--parallel', String(availableParallelism()), '--target', ...targets], {
+  maxBuffer: 1 << 26,
+});
 let failed = 0;
 let passed = 0;
 
