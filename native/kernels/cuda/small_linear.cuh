@@ -178,7 +178,7 @@ ELASTICLM_DEVICE void small_weight_fragments(uint32_t (&b)[4], uint32_t slot, in
   }
 }
 
-// The A fragments of rows first_row up to + 15, at byte `k2` of each; rows past last_row repeat it and are
+// The A fragments of rows first_row up to + 15, at element k of each; rows past last_row repeat it and are
 // not stored.
 ELASTICLM_DEVICE void small_row_fragments(uint32_t (&a)[4], uint32_t rows, int pitch, int first_row,
                                           int last_row, int k) {
