@@ -24,7 +24,7 @@
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=8", "NAPI_CPP_EXCEPTIONS"],
       "conditions": [
-        ["target_arch == 'x64'", {"dependencies": ["kernels_avx2", "kernels_avx512"]}],
+        ["target_arch == 'x64'", {"dependencies": ["kernels_avx2", "kernels_avx512", "kernels_avx512bf16"]}],
         ["OS == 'linux'", {
           "libraries": ["-ldl"],
           "ldflags": [
@@ -60,6 +60,21 @@
           ],
           "xcode_settings": {
             "OTHER_CPLUSPLUSFLAGS": ["-march=icelake-server", "-mprefer-vector-width=512"]
+          }
+        },
+        {
+          "target_name": "kernels_avx512bf16",
+          "type": "static_library",
+          "sources": ["<!@(node scripts/native-sources.mjs avx512bf16)"],
+          "cflags_cc": [
+            "-march=icelake-server",
+            "-mavx512bf16",
+            "-mprefer-vector-width=512",
+            "-Wno-uninitialized",
+            "-Wno-maybe-uninitialized"
+          ],
+          "xcode_settings": {
+            "OTHER_CPLUSPLUSFLAGS": ["-march=icelake-server", "-mavx512bf16", "-mprefer-vector-width=512"]
           }
         }
       ]

@@ -73,17 +73,22 @@ showArray('kTanhSmall', fit(tanhTail, 0, 0.625 ** 2, 4));
 // lowered by the tail's value at the clamp (3e-9), so that GELU has no step there.
 const width = 0.375;
 const limit = 5.8;
-const table = Array.from({ length: 16 }, (_, i) => {
-  if (i < 15) return fit((u) => normalTail((i + u) * width), i === 0 ? 0 : -0.5, 0.5, 5);
-  const end = limit / width - 15;
-  const quotient = fit(
-    (u) => (normalTail((15 + u) * width) - normalTail(limit)) / (u - end),
-    -0.5,
-    end - 1e-3,
-    4,
-  );
-  return Array.from({ length: 6 }, (_, k) => (quotient[k - 1] ?? 0) - end * (quotient[k] ?? 0));
-});
-console.log('alignas(64) constexpr float kNormalTail[6][16] = {');
-for (let k = 0; k < 6; k++) console.log(`    {${table.map((c) => show(c[k])).join(', ')}},`);
-console.log('};');
+function showNormalTail(name, degree) {
+  const table = Array.from({ length: 16 }, (_, i) => {
+    if (i < 15) return fit((u) => normalTail((i + u) * width), i === 0 ? 0 : -0.5, 0.5, degree);
+    const end = limit / width - 15;
+    const quotient = fit(
+      (u) => (normalTail((15 + u) * width) - normalTail(limit)) / (u - end),
+      -0.5,
+      end - 1e-3,
+      degree - 1,
+    );
+    return Array.from({ length: degree + 1 }, (_, k) => (quotient[k - 1] ?? 0) - end * (quotient[k] ?? 0));
+  });
+  console.log(`alignas(64) constexpr float ${name}[${degree + 1}][16] = {`);
+  for (let k = 0; k <= degree; k++) console.log(`    {${table.map((c) => show(c[k])).join(', ')}},`);
+  console.log('};');
+}
+showNormalTail('kNormalTail', 5);
+// For results that are rounded to bf16.
+showNormalTail('kNormalTailShort', 3);

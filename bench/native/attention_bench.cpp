@@ -71,7 +71,7 @@ double in_cache_product_gflops(const KernelTable& kernels) {
   args.weight = weight.view();
   args.groups = {&group, 1};
   const Times times = measure([&] {
-    for (int i = 0; i < 16; ++i) kernels.linear_forward(args);
+    for (int i = 0; i < 16; ++i) kernels.linear_f32_forward(args);
   });
   return 16 * 2.0 * kRows * kK * kBlocks * kBlockColumns / times.median * 1e-9;
 }

@@ -186,7 +186,7 @@ Result measure(LinearForward linear_forward, const Shape& shape, double max_seco
 }
 
 void report(const KernelTable& kernels, double peak, const Shape& shape, double max_seconds) {
-  const Result result = measure(kernels.linear_forward, shape, max_seconds);
+  const Result result = measure(kernels.linear_f32_forward, shape, max_seconds);
   const double flops = 2.0 * static_cast<double>(shape.num_rows * shape.kept_depth * shape.kept_columns);
   const double gflops = flops / result.median_seconds * 1e-9;
   std::printf(

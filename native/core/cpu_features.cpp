@@ -20,7 +20,7 @@
 namespace elasticlm {
 namespace {
 
-constexpr Isa kAllIsas[] = {Isa::kAvx512, Isa::kAvx2, Isa::kGeneric, Isa::kRef};
+constexpr Isa kAllIsas[] = {Isa::kAvx512Bf16, Isa::kAvx512, Isa::kAvx2, Isa::kGeneric, Isa::kRef};
 
 #if defined(__x86_64__)
 
@@ -28,9 +28,10 @@ struct Registers {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
 };
 
-Registers cpuid(unsigned leaf) {
+Registers cpuid(unsigned leaf, unsigned subleaf = 0) {
   Registers r;
-  __get_cpuid_count(leaf, 0, &r.eax, &r.ebx, &r.ecx, &r.edx);  // leaves zeros when the leaf does not exist
+  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx,
+                    &r.edx);  // leaves zeros when the leaf does not exist
   return r;
 }
 
@@ -46,6 +47,7 @@ constexpr bool has(unsigned value, unsigned mask) { return (value & mask) == mas
 struct X86Features {
   bool avx2 = false;
   bool avx512 = false;
+  bool avx512_bf16 = false;
 };
 
 // What the compiler may emit for the flags that CMakeLists.txt and binding.gyp give the files of each ISA.
@@ -67,6 +69,7 @@ X86Features detect() {
   found.avx2 = has(state, kYmmState) && has(leaf7.ebx, kLeaf7Ebx) && has(cpuid(0x80000001).ecx, bit_LZCNT);
   found.avx512 = found.avx2 && has(state, kZmmState) && has(leaf7.ebx, kLeaf7EbxAvx512) &&
                  has(leaf7.ecx, kLeaf7EcxAvx512);
+  found.avx512_bf16 = found.avx512 && has(cpuid(7, 1).eax, bit_AVX512BF16);
   return found;
 }
 
@@ -101,6 +104,8 @@ const char* isa_name(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Bf16:
+      return "avx512bf16";
   }
   return "unknown";
 }
@@ -115,9 +120,12 @@ bool isa_supported(Isa isa) {
       return x86_features().avx2;
     case Isa::kAvx512:
       return x86_features().avx512;
+    case Isa::kAvx512Bf16:
+      return x86_features().avx512_bf16;
 #else
     case Isa::kAvx2:
     case Isa::kAvx512:
+    case Isa::kAvx512Bf16:
       return false;
 #endif
   }
@@ -135,6 +143,10 @@ Isa choose_isa(std::string_view requested) {
                                     .subject = "the instruction set",
                                     .received = "\"" + std::string(requested) + "\"",
                                     .remedy = "Leave it unset to use the best one of this machine"});
+}
+
+Isa effective_isa(Isa isa, Precision precision) {
+  return isa == Isa::kAvx512Bf16 && precision == Precision::kF32 ? Isa::kAvx512 : isa;
 }
 
 int available_processors() {

@@ -335,7 +335,7 @@ void BlockRun::linear(const PlanStep& step, const Linear& linear, const Chunk& c
     RowGroup group;
     group.x = linear.x + begin * linear.ldx;
     group.y = linear.y + begin * linear.ldy;
-    group.residual = linear.has_residual ? group.y : nullptr;
+    group.residual = linear.has_residual ? linear.y + begin * linear.ldy : nullptr;
     group.num_rows = end - begin;
     group.ldx = linear.ldx;
     group.ldy = linear.ldy;
@@ -344,7 +344,8 @@ void BlockRun::linear(const PlanStep& step, const Linear& linear, const Chunk& c
     worker.groups.push_back(group);
   }
   if (worker.groups.empty()) return;
-  forward_.kernels.linear_forward({linear.weight.view(), linear.activation, worker.groups});
+  forward_.kernels.linear_f32_forward(
+      {.weight = linear.weight.view(), .activation = linear.activation, .groups = worker.groups});
 }
 
 }  // namespace elasticlm

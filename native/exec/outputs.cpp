@@ -78,7 +78,7 @@ void dense(const KernelTable& kernels, const PackedMatrix& weight, Activation ac
   group.ldy = rows.ldy;
   group.columns = {&columns, 1};
   group.depth = {&depth, 1};
-  kernels.linear_forward({view, activation, {&group, 1}});
+  kernels.linear_f32_forward({.weight = view, .activation = activation, .groups = {&group, 1}});
 }
 
 // pooler.dense over the first token of each sequence, and the classifier over that.

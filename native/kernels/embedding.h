@@ -1,12 +1,13 @@
 // embedding_forward: y = LayerNorm(word[input_ids] + position[position_ids] + token_type[token_type_ids]) for
 // each row. Tables stay in the checkpoint's own dtype and are widened on reading. Ids have been checked by
-// the caller.
+// the caller. `operand` is that of layer_norm_forward.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "core/precision.h"
 
 namespace elasticlm {
 
@@ -25,6 +26,7 @@ struct EmbeddingArgs {
   const float* gamma = nullptr;             // [E]
   const float* beta = nullptr;              // [E]
   float* y = nullptr;                       // [num_rows, E], ldy
+  OperandRows operand;                      // [num_rows, E]
   int64_t num_rows = 0;
   int64_t hidden_size = 0;  // E
   int64_t ldy = 0;

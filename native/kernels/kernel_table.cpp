@@ -4,9 +4,12 @@
 
 namespace elasticlm {
 
-// Every kernel of one instruction set is a function named <op>_<isa>, defined in the file of that name.
+// Every kernel of one instruction set is a function named <op>_<isa>, defined in the file of that name. Those
+// that multiply bf16 have a version of their own where the processor can: avx512bf16 beside avx512.
 #define ELASTICLM_DECLARE_KERNELS(isa)                                        \
-  void linear_forward_##isa(const LinearArgs& args);                          \
+  void linear_f32_forward_##isa(const LinearArgs& args);                      \
+  void linear_bf16_forward_##isa(const LinearArgs& args);                     \
+  void linear_i8_forward_##isa(const LinearArgs& args);                       \
   void attention_forward_##isa(const AttentionArgs& args);                    \
   int64_t attention_scratch_floats_##isa(int64_t num_rows, int64_t head_dim); \
   void layer_norm_forward_##isa(const LayerNormArgs& args);                   \
@@ -16,10 +19,11 @@ namespace elasticlm {
 
 // activation_norm_accumulate has one scalar version: it runs in calibration only, beside a forward that costs
 // 30 times as much.
-#define ELASTICLM_KERNEL_TABLE(isa_value, suffix)                                                       \
+#define ELASTICLM_KERNEL_TABLE(isa_value, suffix, bf16_suffix)                                          \
   KernelTable {                                                                                         \
-    .isa = isa_value, .linear_forward = linear_forward_##suffix,                                        \
-    .attention_forward = attention_forward_##suffix,                                                    \
+    .isa = isa_value, .linear_f32_forward = linear_f32_forward_##suffix,                                \
+    .linear_bf16_forward = linear_bf16_forward_##bf16_suffix,                                           \
+    .linear_i8_forward = linear_i8_forward_##suffix, .attention_forward = attention_forward_##suffix,   \
     .attention_scratch_floats = attention_scratch_floats_##suffix,                                      \
     .layer_norm_forward = layer_norm_forward_##suffix, .embedding_forward = embedding_forward_##suffix, \
     .pooling_forward = pooling_forward_##suffix,                                                        \
@@ -33,14 +37,17 @@ ELASTICLM_DECLARE_KERNELS(generic)
 #if defined(__x86_64__)
 ELASTICLM_DECLARE_KERNELS(avx2)
 ELASTICLM_DECLARE_KERNELS(avx512)
+void linear_bf16_forward_avx512bf16(const LinearArgs& args);
 #endif
 
 const KernelTable& kernel_table(Isa isa) {
-  static constexpr KernelTable kRefTable = ELASTICLM_KERNEL_TABLE(Isa::kRef, ref);
-  static constexpr KernelTable kGenericTable = ELASTICLM_KERNEL_TABLE(Isa::kGeneric, generic);
+  static constexpr KernelTable kRefTable = ELASTICLM_KERNEL_TABLE(Isa::kRef, ref, ref);
+  static constexpr KernelTable kGenericTable = ELASTICLM_KERNEL_TABLE(Isa::kGeneric, generic, generic);
 #if defined(__x86_64__)
-  static constexpr KernelTable kAvx2Table = ELASTICLM_KERNEL_TABLE(Isa::kAvx2, avx2);
-  static constexpr KernelTable kAvx512Table = ELASTICLM_KERNEL_TABLE(Isa::kAvx512, avx512);
+  static constexpr KernelTable kAvx2Table = ELASTICLM_KERNEL_TABLE(Isa::kAvx2, avx2, avx2);
+  static constexpr KernelTable kAvx512Table = ELASTICLM_KERNEL_TABLE(Isa::kAvx512, avx512, avx512);
+  static constexpr KernelTable kAvx512Bf16Table =
+      ELASTICLM_KERNEL_TABLE(Isa::kAvx512Bf16, avx512, avx512bf16);
 #endif
   switch (isa) {
     case Isa::kRef:
@@ -52,6 +59,8 @@ const KernelTable& kernel_table(Isa isa) {
       return kAvx2Table;
     case Isa::kAvx512:
       return kAvx512Table;
+    case Isa::kAvx512Bf16:
+      return kAvx512Bf16Table;
 #else
     default:
       break;

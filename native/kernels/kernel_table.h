@@ -14,7 +14,9 @@ namespace elasticlm {
 
 struct KernelTable {
   Isa isa;
-  LinearForward linear_forward;
+  LinearForward linear_f32_forward;
+  LinearForward linear_bf16_forward;
+  LinearForward linear_i8_forward;
   AttentionForward attention_forward;
   AttentionScratchFloats attention_scratch_floats;
   LayerNormForward layer_norm_forward;
@@ -22,6 +24,18 @@ struct KernelTable {
   PoolingForward pooling_forward;
   ActivationNormAccumulate activation_norm_accumulate;
   DotProductForward dot_product_forward;
+
+  LinearForward linear_forward(Precision precision) const {
+    switch (precision) {
+      case Precision::kF32:
+        return linear_f32_forward;
+      case Precision::kBF16:
+        return linear_bf16_forward;
+      case Precision::kI8:
+        break;
+    }
+    return linear_i8_forward;
+  }
 };
 
 // The table of `isa`, which must be supported (see choose_isa). Lives for ever.

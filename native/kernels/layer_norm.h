@@ -1,8 +1,11 @@
 // layer_norm_forward: y = (x - mean) / sqrt(variance + eps) * gamma + beta for each row; variance is the
-// biased one, computed from the centred row. In place allowed (y == x, ldy == ldx).
+// biased one, computed from the centred row. In place allowed (y == x, ldy == ldx). `operand`, where it has a
+// precision, receives y once more: rounded to bf16, or quantised as quantize_forward does but from f32.
 #pragma once
 
 #include <cstdint>
+
+#include "core/precision.h"
 
 namespace elasticlm {
 
@@ -11,6 +14,7 @@ struct LayerNormArgs {
   const float* gamma = nullptr;  // [E]
   const float* beta = nullptr;   // [E]
   float* y = nullptr;            // [num_rows, E], ldy
+  OperandRows operand;           // [num_rows, E]
   int64_t num_rows = 0;
   int64_t hidden_size = 0;  // E
   int64_t ldx = 0;

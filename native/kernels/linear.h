@@ -1,14 +1,21 @@
 // linear_forward: y = act(x Wᵀ + bias) + residual, over the rows and the weight blocks that a SubLM keeps.
+// One kernel for each precision of the weights; x comes in that precision.
 //
 // One call holds any number of row groups. A group is a run of rows of one structure: it names the columns
 // (runs of weight blocks) and the depth (runs of k) that its SubLM keeps. For each weight panel all groups
 // that include it are served before the next panel is read, so groups of different SubLMs share one pass over
 // the weights (the staircase).
 //
-// Arithmetic, the same on every path that shares an ISA: each output element starts from 0, adds x[k] * w[k]
-// with one fused multiply-add per kept k in the order of the runs (one chain; kGeneric rounds the product
-// where the target has no fused multiply-add), then adds the bias, applies the activation and adds the
-// residual. So an element's bits depend on its own row, its own column and the kept k alone.
+// Arithmetic, the same on every path that shares an ISA: each output element is one chain over the kept k in
+// the order of the runs.
+//   f32   starts from 0 and adds x[k] * w[k] with one fused multiply-add per k (kGeneric rounds the product
+//         where the target has no fused multiply-add).
+//   bf16  the same over words of two k, products exact. Native (kAvx512Bf16): as vdpbf16ps adds a word.
+//         Elsewhere: one fused multiply-add in f32 per k.
+//   i8    exact in i32: sum of x_q[k] * (w_q[k] + 128), less 128 times the row's sum; then * (row's scale *
+//         column's scale), two roundings. The same bits on every ISA up to here.
+// Then it adds the bias, applies the activation, adds the residual and rounds to y's type. So an element's
+// bits depend on its own row, its own column and the kept k alone.
 #pragma once
 
 #include <cstdint>
@@ -27,29 +34,35 @@ struct ColumnRun {
   int64_t y_offset = 0;  // element of y (and of residual, if any) where row 0 of the run's first column lies
 };
 
-// Neighbouring rows of depth. Activations are compact: the runs' k follow one another in x.
+// Neighbouring rows of depth. Activations are compact: the runs' k follow one another in x. In bf16 and i8 a
+// run begins at a word, and only the last run may end within one; what x holds behind it in that word is
+// ignored.
 struct KRun {
   int64_t k_begin = 0;
   int64_t k_count = 0;
 };
 
 struct RowGroup {
-  const float* x = nullptr;         // [num_rows, sum of k_count], ldx
-  const float* residual = nullptr;  // like y, or null
-  float* y = nullptr;  // row r of run c: y + c.y_offset + r * ldy, c.num_blocks * 16 floats, all written
+  const void* x = nullptr;           // [num_rows, sum of k_count] of the weights' precision, ldx; whole words
+  const RowScale* scales = nullptr;  // [num_rows], i8 only
+  const float* residual = nullptr;   // like y, or null; only where y is f32
+  void* y = nullptr;  // row r of run c: y + c.y_offset + r * ldy, c.num_blocks * 16 elements, all written
   int64_t num_rows = 0;
-  int64_t ldx = 0;
-  int64_t ldy = 0;  // of y and residual
+  int64_t ldx = 0;  // elements; whole words
+  int64_t ldy = 0;  // elements of y and residual
   std::span<const ColumnRun> columns;
   std::span<const KRun> depth;
 };
 
-// Aliasing: y may equal residual (same pointer); otherwise nothing overlaps. x needs no alignment and nothing
-// past its last kept k is read. Whole blocks are written, so rows of y are padded to 16 columns; padding
-// holds no meaning.
+enum class OutputType { kF32, kBF16 /* not from f32 weights */ };
+
+// Aliasing: y may equal residual (same pointer); otherwise nothing overlaps. x needs no more alignment than a
+// word and nothing past its last kept word is read. Whole blocks are written, so rows of y are padded to 16
+// columns; padding holds no meaning.
 struct LinearArgs {
   PackedMatrixView weight;
   Activation activation = Activation::kNone;
+  OutputType y_type = OutputType::kF32;
   std::span<const RowGroup> groups;
 };
 

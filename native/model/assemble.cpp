@@ -32,17 +32,20 @@ LayerNormWeights layer_norm(TensorSource& source, const std::string& name, int64
   return {vector(source, weight_of(name), size), vector(source, bias_of(name), size)};
 }
 
-LayerWeights layer(const EncoderConfig& config, TensorSource& source, int64_t layer_idx) {
+LayerWeights layer(const EncoderConfig& config, TensorSource& source, int64_t layer_idx,
+                   Precision precision) {
   const LayerNames names(layer_idx);
   const int64_t E = config.hidden_size;
   const int64_t F = config.intermediate_size;
-  return {.qkv_proj = pack_qkv(config, {.query = linear(source, names.query, E, E),
-                                        .key = linear(source, names.key, E, E),
-                                        .value = linear(source, names.value, E, E)}),
-          .attn_out_proj = pack_linear(linear(source, names.attn_out, E, E)),
+  return {.qkv_proj = pack_qkv(config,
+                               {.query = linear(source, names.query, E, E),
+                                .key = linear(source, names.key, E, E),
+                                .value = linear(source, names.value, E, E)},
+                               precision),
+          .attn_out_proj = pack_linear(linear(source, names.attn_out, E, E), precision),
           .attn_layer_norm = layer_norm(source, names.attn_layer_norm, E),
-          .ffn_up = pack_linear(linear(source, names.ffn_up, F, E)),
-          .ffn_down = pack_linear(linear(source, names.ffn_down, E, F)),
+          .ffn_up = pack_linear(linear(source, names.ffn_up, F, E), precision),
+          .ffn_down = pack_linear(linear(source, names.ffn_down, E, F), precision),
           .ffn_layer_norm = layer_norm(source, names.ffn_layer_norm, E)};
 }
 
@@ -72,11 +75,13 @@ void assemble(const EncoderConfig& config, TensorSource& source, ModelWeights& w
       finite_tensor(source, kPositionEmbeddings, {config.max_position_embeddings, E});
   weights.token_type_embeddings = finite_tensor(source, kTokenTypeEmbeddings, {config.type_vocab_size, E});
   weights.embedding_layer_norm = layer_norm(source, kEmbeddingLayerNorm, E);
-  for (int64_t l = 0; l < config.num_layers; ++l) weights.layers.push_back(layer(config, source, l));
-  if (has_linear(source, kPooler)) weights.pooler = pack_linear(linear(source, kPooler, E, E));
+  for (int64_t l = 0; l < config.num_layers; ++l)
+    weights.layers.push_back(layer(config, source, l, weights.precision));
+  if (has_linear(source, kPooler))
+    weights.pooler = pack_linear(linear(source, kPooler, E, E), Precision::kF32);
   if (has_linear(source, kClassifier)) {
     weights.num_labels = count_labels(source, config);
-    weights.classifier = pack_linear(linear(source, kClassifier, weights.num_labels, E));
+    weights.classifier = pack_linear(linear(source, kClassifier, weights.num_labels, E), Precision::kF32);
   }
 }
 

@@ -19,10 +19,10 @@ class TensorSource {
   virtual TensorView tensor(const std::string& name, const std::vector<int64_t>& shape) = 0;
 };
 
-// Fills `weights` for `config` but for `checkpoint`: packs linear weights and LayerNorms, and leaves the
-// embedding tables as views into the source. Every packed tensor and the position and token type tables must
-// be finite; word embeddings are not looked at, since that would read a whole table of which most rows are
-// rarely needed.
+// Fills `weights` for `config` but for `checkpoint`: packs the layers' linear weights in weights.precision,
+// those of pooler and classifier in f32, and LayerNorms, and leaves the embedding tables as views into the
+// source. Every packed tensor and the position and token type tables must be finite; word embeddings are not
+// looked at, since that would read a whole table of which most rows are rarely needed.
 void assemble(const EncoderConfig& config, TensorSource& source, ModelWeights& weights);
 
 }  // namespace elasticlm

@@ -17,7 +17,7 @@ struct LinearTensors {
 };
 
 // y = x Wᵀ + b with W [N, K].
-PackedMatrix pack_linear(const LinearTensors& linear);
+PackedMatrix pack_linear(const LinearTensors& linear, Precision precision);
 
 // The three projections [E, E] as one: for each head its D columns of query, key and value, padded with zero
 // columns to qkv_head_columns.
@@ -26,6 +26,6 @@ struct QkvTensors {
   LinearTensors key;
   LinearTensors value;
 };
-PackedMatrix pack_qkv(const EncoderConfig& config, const QkvTensors& qkv);
+PackedMatrix pack_qkv(const EncoderConfig& config, const QkvTensors& qkv, Precision precision);
 
 }  // namespace elasticlm

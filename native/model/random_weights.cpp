@@ -104,11 +104,12 @@ struct RandomModel {
 }  // namespace
 
 std::shared_ptr<const ModelWeights> random_weights(const EncoderConfig& config, int64_t num_labels,
-                                                   uint64_t seed) {
+                                                   uint64_t seed, Precision precision) {
   validate(config);
   try {
     auto model = std::make_shared<RandomModel>();
     RandomSource source(num_labels, config.hidden_size, seed);
+    model->weights.precision = precision;
     assemble(config, source, model->weights);
     for (const char* name : {kWordEmbeddings, kPositionEmbeddings, kTokenTypeEmbeddings}) {
       model->tables.push_back(source.take(name));

@@ -41,11 +41,12 @@ int64_t ModelWeights::packed_bytes() const {
 }
 
 std::shared_ptr<const ModelWeights> load_weights(const EncoderConfig& config,
-                                                 const std::vector<std::string>& paths) {
+                                                 const std::vector<std::string>& paths, Precision precision) {
   validate(config);
   auto checkpoint = std::make_shared<const Checkpoint>(paths);
   auto weights = std::make_shared<ModelWeights>();
   weights->checkpoint = checkpoint;
+  weights->precision = precision;
   try {
     CheckpointSource source(*checkpoint);
     assemble(config, source, *weights);

@@ -38,12 +38,10 @@ Positions kept_neurons(const LayerStructure& layer, int64_t intermediate_size) {
 
 PackedMatrix cut(const PackedMatrix& full, const Positions& columns, const Positions& depth) {
   const PackedMatrixView from = full.view();
-  PackedMatrix to(num_blocks_of(static_cast<int64_t>(columns.size())), static_cast<int64_t>(depth.size()));
+  PackedMatrix to(num_blocks_of(static_cast<int64_t>(columns.size())), static_cast<int64_t>(depth.size()),
+                  from.precision);
   for (size_t n = 0; n < columns.size(); ++n) {
-    const float* const column = from.block(columns[n] / kBlockColumns) + columns[n] % kBlockColumns;
-    for (size_t k = 0; k < depth.size(); ++k) {
-      to.set(static_cast<int64_t>(n), static_cast<int64_t>(k), column[depth[k] * kPanelColumns]);
-    }
+    to.copy_column(static_cast<int64_t>(n), from, columns[n], depth);
     to.set_bias(static_cast<int64_t>(n), from.bias[columns[n]]);
   }
   return to;

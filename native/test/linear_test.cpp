@@ -109,7 +109,7 @@ struct Group {
 void forward(Isa isa, const PackedMatrixView& weight, Activation activation, std::span<Group> groups) {
   std::vector<RowGroup> views;
   for (Group& group : groups) views.push_back(group.view());
-  kernel_table(isa).linear_forward({.weight = weight, .activation = activation, .groups = views});
+  kernel_table(isa).linear_f32_forward({.weight = weight, .activation = activation, .groups = views});
 }
 
 // One element in f64, and how far an f32 result may be from it.

@@ -29,10 +29,9 @@ template <typename Real>
 std::vector<Real> linear_row(const PackedMatrixView& weight, int64_t N, const std::vector<Real>& x) {
   std::vector<Real> y(static_cast<size_t>(N));
   for (int64_t n = 0; n < N; ++n) {
-    const float* column = weight.data + n / 48 * weight.K * 48 + n % 48;  // core/packed_matrix.h
     Real sum = 0;
     for (int64_t k = 0; k < weight.K; ++k)
-      sum += x[static_cast<size_t>(k)] * static_cast<Real>(column[k * 48]);
+      sum += x[static_cast<size_t>(k)] * static_cast<Real>(weight.value(n, k));
     y[static_cast<size_t>(n)] = sum + static_cast<Real>(weight.bias[n]);
   }
   return y;

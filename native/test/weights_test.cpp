@@ -16,9 +16,7 @@ using namespace elasticlm::test;
 
 namespace {
 
-float element(const PackedMatrix& matrix, int64_t n, int64_t k) {
-  return matrix.view().block(n / kBlockColumns)[k * kPanelColumns + n % kBlockColumns];
-}
+float element(const PackedMatrix& matrix, int64_t n, int64_t k) { return matrix.view().value(n, k); }
 
 std::string at(int64_t n, int64_t k) { return "(" + std::to_string(n) + ", " + std::to_string(k) + ")"; }
 
@@ -58,8 +56,9 @@ void check_same(const PackedMatrix& a, const PackedMatrix& b, const std::string&
   const PackedMatrixView x = a.view();
   const PackedMatrixView y = b.view();
   CHECK(x.K == y.K && x.num_blocks == y.num_blocks, name + ": sizes differ");
-  const size_t panels = static_cast<size_t>(round_up(x.num_blocks, kPanelBlocks) * kBlockColumns * x.K);
-  CHECK(same_bits(x.data, y.data, panels), name + ": weights differ");
+  const int64_t num_words = round_up(x.num_blocks, kPanelBlocks) * kBlockColumns * x.num_words();
+  CHECK(std::memcmp(x.words, y.words, static_cast<size_t>(num_words * kWordBytes)) == 0,
+        name + ": weights differ");
   CHECK(same_bits(x.bias, y.bias, static_cast<size_t>(x.num_blocks * kBlockColumns)),
         name + ": biases differ");
 }

@@ -268,7 +268,7 @@ describe('ElasticModel.load(): options', () => {
     });
     expect(info.weightBytes).toBeGreaterThan(0);
     expect(info.mappedBytes).toBeGreaterThan(0);
-    expect(['ref', 'generic', 'avx2', 'avx512']).toContain(info.isa);
+    expect(['ref', 'generic', 'avx2', 'avx512', 'avx512bf16']).toContain(info.isa);
     expect(info.version).toMatch(/^\d+\.\d+\.\d+/);
     await model.close();
   });

@@ -39,7 +39,7 @@ void store(DType dtype, int64_t idx, float value, std::byte* row) {
 }
 
 float element(const PackedMatrixView& packed, int64_t n, int64_t k) {
-  return packed.block(n / kBlockColumns)[k * kPanelColumns + n % kBlockColumns];
+  return packed.value(n, k);
 }
 
 ModelWeights outline_of(const ModelWeights& weights) {

@@ -61,7 +61,11 @@ class TileCursor {
 class Walk {
  public:
   Walk(const LinearArgs& args, std::span<const RowGroup> groups, const TileKernel& kernel)
-      : args_(args), kernel_(kernel), num_groups_(groups.size()) {
+      : args_(args),
+        kernel_(kernel),
+        x_bytes_(element_bytes(args.weight.precision)),
+        y_bytes_(args.y_type == OutputType::kF32 ? sizeof(float) : sizeof(BF16)),
+        num_groups_(groups.size()) {
     for (size_t i = 0; i < num_groups_; ++i) cursors_[i].start(groups[i]);
   }
 
@@ -92,19 +96,6 @@ class Walk {
   // Runs the current tile of cursors [begin, end), which agree in weights, for all their rows, and moves them
   // on.
   void serve(size_t begin, size_t end, bool in_cache) {
-    const TileCursor& cursor = cursors_[begin];
-    Tile tile;
-    tile.num_blocks = cursor.num_blocks();
-    tile.depth = cursor.group().depth;
-    tile.activation = args_.activation;
-    for (int64_t j = 0; j < tile.num_blocks; ++j) {
-      tile.weights[j] = args_.weight.block(cursor.block(j));
-      if (args_.weight.bias != nullptr) tile.bias[j] = args_.weight.bias + cursor.block(j) * kBlockColumns;
-    }
-    TileCursor next = cursor;
-    next.advance();
-    if (next.num_blocks() > 0) tile.next = args_.weight.block(next.block(0));
-
     int64_t num_rows = 0;
     for (size_t i = begin; i < end; ++i) num_rows += cursors_[i].group().num_rows;
 
@@ -112,6 +103,8 @@ class Walk {
     const int64_t num_row_blocks = (num_rows + kernel_.max_rows - 1) / kernel_.max_rows;
     size_t group_idx = begin;
     int64_t row = 0;
+    Tile tile;
+    take_weights(cursors_[begin], tile);
     for (int64_t i = 0; i < num_row_blocks; ++i) {
       tile.num_rows = num_rows / num_row_blocks + (i < num_rows % num_row_blocks ? 1 : 0);
       for (int64_t r = 0; r < tile.num_rows; ++r) {
@@ -119,7 +112,7 @@ class Walk {
           ++group_idx;
           row = 0;
         }
-        tile.rows[r] = row_of(cursors_[group_idx], row++);
+        take_row(cursors_[group_idx], row++, tile.rows[r]);
       }
       tile.brings_weights = !in_cache && i == 0;
       kernel_.run(tile);
@@ -127,16 +120,35 @@ class Walk {
     for (size_t i = begin; i < end; ++i) cursors_[i].advance();
   }
 
-  static TileRow row_of(const TileCursor& cursor, int64_t row) {
+  void take_weights(const TileCursor& cursor, Tile& tile) const {
+    tile.num_blocks = cursor.num_blocks();
+    tile.depth = cursor.group().depth;
+    tile.activation = args_.activation;
+    tile.y_type = args_.y_type;
+    for (int64_t j = 0; j < tile.num_blocks; ++j) {
+      const int64_t column = cursor.block(j) * kBlockColumns;
+      tile.weights[j] = args_.weight.block(cursor.block(j));
+      tile.bias[j] = args_.weight.bias == nullptr ? nullptr : args_.weight.bias + column;
+      tile.scales[j] = args_.weight.scales == nullptr ? nullptr : args_.weight.scales + column;
+    }
+    TileCursor next = cursor;
+    next.advance();
+    tile.next = next.num_blocks() == 0 ? nullptr : args_.weight.block(next.block(0));
+  }
+
+  void take_row(const TileCursor& cursor, int64_t row_idx, TileRow& row) const {
     const RowGroup& group = cursor.group();
-    return {.x = group.x + row * group.ldx,
-            .residual = group.residual == nullptr ? nullptr : group.residual + row * group.ldy,
-            .y = group.y + row * group.ldy,
-            .y_offset = cursor.y_offset()};
+    row.x = static_cast<const std::byte*>(group.x) + row_idx * group.ldx * x_bytes_;
+    row.y = static_cast<std::byte*>(group.y) + row_idx * group.ldy * y_bytes_;
+    row.residual = group.residual == nullptr ? nullptr : group.residual + row_idx * group.ldy;
+    row.y_offset = cursor.y_offset();
+    if (group.scales != nullptr) row.scale = group.scales[row_idx];
   }
 
   const LinearArgs& args_;
   const TileKernel& kernel_;
+  const int64_t x_bytes_;
+  const int64_t y_bytes_;
   const size_t num_groups_;
   TileCursor cursors_[kMaxSharingGroups];
 };

@@ -6,6 +6,7 @@
 // SubLMs with one row each cost one tile of eight rows, not eight tiles of one.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -16,22 +17,25 @@ namespace elasticlm {
 inline constexpr int64_t kMaxTileRows = 8;
 
 struct TileRow {
-  const float* x = nullptr;           // [kept depth]
+  const std::byte* x = nullptr;       // words of the kept depth
   const float* residual = nullptr;    // like y, or null
-  float* y = nullptr;                 // block j of the tile: y + y_offset[j], 16 floats
+  std::byte* y = nullptr;             // block j of the tile: element y_offset[j], 16 elements
   const int64_t* y_offset = nullptr;  // [num_blocks]
+  RowScale scale;                     // i8 only
 };
 
 struct Tile {
-  const float* weights[kPanelBlocks] = {};  // first element of each block
-  const float* bias[kPanelBlocks] = {};     // [16] each, or null
+  const std::byte* weights[kPanelBlocks] = {};  // first word of each block
+  const float* bias[kPanelBlocks] = {};         // [16] each, or null
+  const float* scales[kPanelBlocks] = {};       // [16] each, i8 only
   int64_t num_blocks = 0;
   TileRow rows[kMaxTileRows];
   int64_t num_rows = 0;
   std::span<const KRun> depth;
-  bool brings_weights = false;  // the first tile to read these weights: later ones find them in cache
-  const float* next = nullptr;  // first element of the next tile's first block, or null
+  bool brings_weights = false;      // the first tile to read these weights: later ones find them in cache
+  const std::byte* next = nullptr;  // first word of the next tile's first block, or null
   Activation activation = Activation::kNone;
+  OutputType y_type = OutputType::kF32;
 };
 
 struct TileKernel {
@@ -45,7 +49,9 @@ void for_each_tile(const LinearArgs& args, const TileKernel& kernel);
 // linker to pick: all of them is inlined by force.
 #define ELASTICLM_ALWAYS_INLINE [[gnu::always_inline]] inline
 
-// A place in the kept depth: which row of the weights it is, and how far the run goes on from there.
+// A place in the kept depth: which word row of the weights it is, and how far the run goes on from there.
+// Only whole words: what the last run may have behind them is not met. kElements: of a word.
+template <int64_t kElements>
 class DepthCursor {
  public:
   ELASTICLM_ALWAYS_INLINE explicit DepthCursor(std::span<const KRun> depth)
@@ -53,13 +59,13 @@ class DepthCursor {
     advance(0);
   }
   ELASTICLM_ALWAYS_INLINE bool done() const { return run_ == end_; }
-  ELASTICLM_ALWAYS_INLINE int64_t row() const { return run_->k_begin + within_; }
-  ELASTICLM_ALWAYS_INLINE int64_t run_left() const { return run_->k_count - within_; }
+  ELASTICLM_ALWAYS_INLINE int64_t row() const { return run_->k_begin / kElements + within_; }
+  ELASTICLM_ALWAYS_INLINE int64_t run_left() const { return run_->k_count / kElements - within_; }
   // Returns how many steps led past the end.
   ELASTICLM_ALWAYS_INLINE int64_t advance(int64_t steps) {
     within_ += steps;
-    while (run_ != end_ && within_ >= run_->k_count) {
-      within_ -= run_->k_count;
+    while (run_ != end_ && within_ >= run_->k_count / kElements) {
+      within_ -= run_->k_count / kElements;
       ++run_;
     }
     return run_ == end_ ? within_ : 0;
@@ -73,6 +79,7 @@ class DepthCursor {
 
 // The place in the kept depth that lies `distance` rows ahead of a tile's multiplication; behind its end come
 // the first rows of the next tile, if there is one.
+template <int64_t kElements>
 class PrefetchCursor {
  public:
   ELASTICLM_ALWAYS_INLINE PrefetchCursor(const Tile& tile, int64_t distance)
@@ -87,13 +94,13 @@ class PrefetchCursor {
     const int64_t past = cursor_.advance(steps);
     if (!cursor_.done() || in_next_ || !has_next_) return;
     in_next_ = true;
-    cursor_ = DepthCursor(depth_);
+    cursor_ = DepthCursor<kElements>(depth_);
     cursor_.advance(past);
   }
 
  private:
   std::span<const KRun> depth_;
-  DepthCursor cursor_;
+  DepthCursor<kElements> cursor_;
   bool has_next_;
   bool in_next_ = false;
 };

@@ -36,11 +36,10 @@ NaiveEncoder::Row NaiveEncoder::linear(const PackedMatrixView& weight, int64_t N
                                        const std::vector<bool>& kept_depth) const {
   Row y(static_cast<size_t>(N));
   for (int64_t n = 0; n < N; ++n) {
-    const float* column = weight.data + n / 48 * weight.K * 48 + n % 48;  // core/packed_matrix.h
     float sum = 0;
     for (int64_t k = 0; k < weight.K; ++k) {
       if (kept_depth.empty() || kept_depth[static_cast<size_t>(k)]) {
-        sum += x[static_cast<size_t>(k)] * rounded(column[k * 48]);
+        sum += x[static_cast<size_t>(k)] * rounded(weight.value(n, k));
       }
     }
     y[static_cast<size_t>(n)] = sum + weight.bias[n];

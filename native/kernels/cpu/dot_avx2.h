@@ -1,0 +1,86 @@
+// Dot products over words of 32 bits for AVX2. What each name means stands in dot_avx512.h.
+#pragma once
+
+#include <cstring>
+
+#include "core/precision.h"
+
+namespace elasticlm::avx2 {
+
+struct Words {
+  __m256i v;
+};
+
+ELASTICLM_INLINE Words load_words(const std::byte* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+}
+ELASTICLM_INLINE Words broadcast_word(uint32_t word) { return {_mm256_set1_epi32(static_cast<int>(word))}; }
+ELASTICLM_INLINE uint32_t load_word(const std::byte* p) {
+  uint32_t word;
+  std::memcpy(&word, p, sizeof(word));
+  return word;
+}
+ELASTICLM_INLINE Vec as_floats(Words a) { return {_mm256_castsi256_ps(a.v)}; }
+
+inline constexpr int kRegistersPerBF16 = 2;
+struct BF16Words {
+  __m256 first;
+  __m256 second;
+};
+ELASTICLM_INLINE BF16Words bf16_words(Words a) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(a.v, 16)),
+          _mm256_castsi256_ps(_mm256_and_si256(a.v, _mm256_set1_epi32(-65536)))};
+}
+ELASTICLM_INLINE Vec dot(Vec sum, BF16Words x, BF16Words w) {
+  return {_mm256_fmadd_ps(x.second, w.second, _mm256_fmadd_ps(x.first, w.first, sum.v))};
+}
+
+ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
+  const __m256i bits = _mm256_castps_si256(a.v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded =
+      _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1)));
+}
+
+struct Sums {
+  __m256i v;
+};
+ELASTICLM_INLINE Sums broadcast_sum(int32_t sum) { return {_mm256_set1_epi32(sum)}; }
+ELASTICLM_INLINE Sums load_sums(const int32_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+}
+ELASTICLM_INLINE void store(int32_t* p, Sums a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.v); }
+ELASTICLM_INLINE Vec to_floats(Sums a) { return {_mm256_cvtepi32_ps(a.v)}; }
+
+// Widened to 16 bits, even and odd bytes apart: the product of unsigned and signed bytes (vpmaddubsw) sums
+// two of them in 16 bits and saturates.
+inline constexpr int kRegistersPerI8 = 2;
+struct U8Words {
+  __m256i even;
+  __m256i odd;
+};
+struct S8Words {
+  __m256i even;
+  __m256i odd;
+};
+ELASTICLM_INLINE U8Words u8_words(Words a) {
+  return {_mm256_and_si256(a.v, _mm256_set1_epi16(255)), _mm256_srli_epi16(a.v, 8)};
+}
+ELASTICLM_INLINE S8Words s8_words(Words a) {
+  return {_mm256_srai_epi16(_mm256_slli_epi16(a.v, 8), 8), _mm256_srai_epi16(a.v, 8)};
+}
+ELASTICLM_INLINE Sums dot(Sums sum, S8Words x, U8Words w) {
+  const __m256i even = _mm256_madd_epi16(w.even, x.even);
+  const __m256i odd = _mm256_madd_epi16(w.odd, x.odd);
+  return {_mm256_add_epi32(sum.v, _mm256_add_epi32(even, odd))};
+}
+
+ELASTICLM_INLINE void store_s8(int8_t* p, Vec a) {
+  const __m256i whole = _mm256_cvtps_epi32(a.v);
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+}
+
+}  // namespace elasticlm::avx2

@@ -1,0 +1,99 @@
+// Dot products over words of 32 bits for AVX-512: one f32, two bf16 or four i8 in each lane. Included after
+// simd_avx512.h, whose namespace it extends; dot_avx2.h and dot_generic.h offer the same names.
+//
+// Where ELASTICLM_NATIVE_BF16 is defined the processor's own dot product of bf16 is used, else one fused
+// multiply-add in f32 for each product.
+#pragma once
+
+#include <cstring>
+
+#include "core/precision.h"
+
+namespace elasticlm::avx512 {
+
+// kLanes words.
+struct Words {
+  __m512i v;
+};
+
+ELASTICLM_INLINE Words load_words(const std::byte* p) { return {_mm512_loadu_si512(p)}; }
+ELASTICLM_INLINE Words broadcast_word(uint32_t word) { return {_mm512_set1_epi32(static_cast<int>(word))}; }
+ELASTICLM_INLINE uint32_t load_word(const std::byte* p) {
+  uint32_t word;
+  std::memcpy(&word, p, sizeof(word));
+  return word;
+}
+ELASTICLM_INLINE Vec as_floats(Words a) { return {_mm512_castsi512_ps(a.v)}; }
+
+// Two bf16 in each lane, as the multiplication wants them.
+#if defined(ELASTICLM_NATIVE_BF16)
+inline constexpr int kRegistersPerBF16 = 1;
+struct BF16Words {
+  __m512i v;
+};
+ELASTICLM_INLINE BF16Words bf16_words(Words a) { return {a.v}; }
+// sum + x0 * w0 + x1 * w1 per lane. As assembly, because g++ 12 moves accumulators to memory around the
+// intrinsic.
+ELASTICLM_INLINE Vec dot(Vec sum, BF16Words x, BF16Words w) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum.v) : "v"(w.v), "v"(x.v));
+  return sum;
+}
+ELASTICLM_INLINE __m256i round_to_bf16(Vec a) { return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(a.v)); }
+#else
+inline constexpr int kRegistersPerBF16 = 2;
+struct BF16Words {
+  __m512 first;
+  __m512 second;
+};
+ELASTICLM_INLINE BF16Words bf16_words(Words a) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(a.v, 16)),
+          _mm512_castsi512_ps(_mm512_and_si512(a.v, _mm512_set1_epi32(-65536)))};
+}
+ELASTICLM_INLINE Vec dot(Vec sum, BF16Words x, BF16Words w) {
+  return {_mm512_fmadd_ps(x.second, w.second, _mm512_fmadd_ps(x.first, w.first, sum.v))};
+}
+// To nearest, ties to even; the input must be finite.
+ELASTICLM_INLINE __m256i round_to_bf16(Vec a) {
+  const __m512i bits = _mm512_castps_si512(a.v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
+}
+#endif
+
+// kLanes finite values.
+ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), round_to_bf16(a));
+}
+
+// Sums of i8 products.
+struct Sums {
+  __m512i v;
+};
+ELASTICLM_INLINE Sums broadcast_sum(int32_t sum) { return {_mm512_set1_epi32(sum)}; }
+ELASTICLM_INLINE Sums load_sums(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
+ELASTICLM_INLINE void store(int32_t* p, Sums a) { _mm512_storeu_si512(p, a.v); }
+ELASTICLM_INLINE Vec to_floats(Sums a) { return {_mm512_cvtepi32_ps(a.v)}; }
+
+// Four i8 in each lane: of weights unsigned, of rows signed.
+inline constexpr int kRegistersPerI8 = 1;
+struct U8Words {
+  __m512i v;
+};
+struct S8Words {
+  __m512i v;
+};
+ELASTICLM_INLINE U8Words u8_words(Words a) { return {a.v}; }
+ELASTICLM_INLINE S8Words s8_words(Words a) { return {a.v}; }
+// sum + Σ x * w over the four, in 32 bits throughout. As assembly for the same reason as above.
+ELASTICLM_INLINE Sums dot(Sums sum, S8Words x, U8Words w) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum.v) : "v"(w.v), "v"(x.v));
+  return sum;
+}
+
+// kLanes whole numbers in [-127, 127].
+ELASTICLM_INLINE void store_s8(int8_t* p, Vec a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
+}
+
+}  // namespace elasticlm::avx512

@@ -1,0 +1,83 @@
+// Dot products over words of 32 bits for any target. What each name means stands in dot_avx512.h.
+#pragma once
+
+#include <cstring>
+
+#include "core/precision.h"
+
+namespace elasticlm::generic {
+
+struct Words {
+  Ints v;
+};
+
+ELASTICLM_INLINE Words load_words(const std::byte* p) {
+  Words a;
+  std::memcpy(&a.v, p, sizeof(a.v));
+  return a;
+}
+ELASTICLM_INLINE Words broadcast_word(uint32_t word) {
+  const auto lane = static_cast<int32_t>(word);
+  return {Ints{lane, lane, lane, lane}};
+}
+ELASTICLM_INLINE uint32_t load_word(const std::byte* p) {
+  uint32_t word;
+  std::memcpy(&word, p, sizeof(word));
+  return word;
+}
+ELASTICLM_INLINE Vec as_floats(Words a) { return from_bits(a.v); }
+
+inline constexpr int kRegistersPerBF16 = 2;
+struct BF16Words {
+  Vec first;
+  Vec second;
+};
+ELASTICLM_INLINE BF16Words bf16_words(Words a) { return {from_bits(a.v << 16), from_bits(a.v & ~0xffff)}; }
+ELASTICLM_INLINE Vec dot(Vec sum, BF16Words x, BF16Words w) {
+  return fma(x.second, w.second, fma(x.first, w.first, sum));
+}
+
+ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
+  using Bits = uint32_t __attribute__((vector_size(16)));
+  const Bits bits = reinterpret_cast<Bits>(a.v);
+  const Bits rounded = (bits + (0x7fffu + ((bits >> 16) & 1u))) >> 16;
+  for (int i = 0; i < kLanes; ++i) p[i].bits = static_cast<uint16_t>(rounded[i]);
+}
+
+struct Sums {
+  Ints v;
+};
+ELASTICLM_INLINE Sums broadcast_sum(int32_t sum) { return {Ints{sum, sum, sum, sum}}; }
+ELASTICLM_INLINE Sums load_sums(const int32_t* p) {
+  Sums a;
+  std::memcpy(&a.v, p, sizeof(a.v));
+  return a;
+}
+ELASTICLM_INLINE void store(int32_t* p, Sums a) { std::memcpy(p, &a.v, sizeof(a.v)); }
+ELASTICLM_INLINE Vec to_floats(Sums a) { return {__builtin_convertvector(a.v, Floats)}; }
+
+// Byte by byte in 32 bits, where no instruction multiplies bytes.
+inline constexpr int kRegistersPerI8 = 2;
+struct U8Words {
+  Ints v;
+};
+struct S8Words {
+  Ints v;
+};
+ELASTICLM_INLINE U8Words u8_words(Words a) { return {a.v}; }
+ELASTICLM_INLINE S8Words s8_words(Words a) { return {a.v}; }
+ELASTICLM_INLINE Sums dot(Sums sum, S8Words x, U8Words w) {
+#pragma GCC unroll 4
+  for (int byte = 0; byte < 4; ++byte) {
+    const Ints signed_byte = (x.v << (24 - 8 * byte)) >> 24;
+    const Ints unsigned_byte = (w.v >> (8 * byte)) & 255;
+    sum.v += signed_byte * unsigned_byte;
+  }
+  return sum;
+}
+
+ELASTICLM_INLINE void store_s8(int8_t* p, Vec a) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int8_t>(a.v[i]);
+}
+
+}  // namespace elasticlm::generic

@@ -1,3 +1,0 @@
-#include "kernels/cpu/simd_avx512.h"
-
-#include "kernels/cpu/linear_impl.h"

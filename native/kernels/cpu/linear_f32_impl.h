@@ -1,0 +1,43 @@
+// linear_f32_forward over the vector wrapper. Included by linear_f32_<isa>.cpp after the wrapper.
+
+#include "kernels/cpu/linear_impl.h"
+
+namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
+namespace {
+
+struct F32Dot {
+  static constexpr int64_t kElements = 1;
+  static constexpr int kMaxAccumulators = kRegisters * 3 / 4;
+  static constexpr bool kHasScales = false;
+  using Sum = Vec;
+  using Row = Vec;
+  using Weight = Vec;
+
+  ELASTICLM_INLINE static Sum start(const RowScale&) { return zero(); }
+  ELASTICLM_INLINE static Row row(const std::byte* p) {
+    return broadcast(*reinterpret_cast<const float*>(p));
+  }
+  ELASTICLM_INLINE static Weight weight(const std::byte* p) {
+    return elasticlm::ELASTICLM_ISA_NAMESPACE::load(reinterpret_cast<const float*>(p));
+  }
+  ELASTICLM_INLINE static Sum add(Sum sum, Row x, Weight w) { return fma(x, w, sum); }
+  ELASTICLM_INLINE static Sum load(const float* slots) {
+    return elasticlm::ELASTICLM_ISA_NAMESPACE::load(slots);
+  }
+  ELASTICLM_INLINE static void store(float* slots, Sum sum) {
+    elasticlm::ELASTICLM_ISA_NAMESPACE::store(slots, sum);
+  }
+  ELASTICLM_INLINE static Vec value(const float* slots, const RowScale&, Vec) { return load(slots); }
+};
+
+}  // namespace
+}  // namespace elasticlm::ELASTICLM_ISA_NAMESPACE
+
+namespace elasticlm {
+
+void ELASTICLM_KERNEL(linear_f32_forward)(const LinearArgs& args) {
+  namespace isa = ELASTICLM_ISA_NAMESPACE;
+  for_each_tile(args, isa::kTileKernel<isa::F32Dot>);
+}
+
+}  // namespace elasticlm
