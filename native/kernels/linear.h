@@ -13,7 +13,7 @@
 //   bf16  the same over words of two k, products exact. Native (kAvx512Bf16): as vdpbf16ps adds a word.
 //         Elsewhere: one fused multiply-add in f32 per k.
 //   i8    exact in i32: sum of x_q[k] * (w_q[k] + 128), less 128 times the row's sum; then * (row's scale *
-//         column's scale), two roundings. The same bits on every ISA up to here.
+//         column's scale) + bias, fused. The same bits on every ISA up to here.
 // Then it adds the bias, applies the activation, adds the residual and rounds to y's type. So an element's
 // bits depend on its own row, its own column and the kept k alone.
 #pragma once

@@ -142,7 +142,7 @@ std::vector<PlanBlock> cut(std::span<const StructureCost> costs, const BatchShap
   const int64_t total_rows = shape.cu_seqlens.back();
   const int64_t rows_per_thread = (total_rows + num_threads - 1) / num_threads;
   const int64_t target =
-      std::clamp((rows_per_thread + kChunkRows - 1) / kChunkRows * kChunkRows, kMinBlockRows, kBlockRows);
+      std::clamp((rows_per_thread + kTileRows - 1) / kTileRows * kTileRows, kMinBlockRows, kBlockRows);
 
   std::vector<PlanBlock> blocks;
   std::vector<PlanBlock> staircases;

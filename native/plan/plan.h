@@ -120,8 +120,7 @@ struct Range {
 // units than chunks.
 Range chunk_range(int64_t size, int64_t granularity, int64_t num_chunks, int64_t chunk_idx);
 
-// Rows of a chunk end at multiples of this: the row count of the largest register tile (packed_matrix.h, 8 x
-// 48).
-inline constexpr int64_t kChunkRows = 8;
+// Rows of the largest register tile (packed_matrix.h, 8 x 48): fewer rows than this cost nearly as much.
+inline constexpr int64_t kTileRows = 8;
 
 }  // namespace elasticlm

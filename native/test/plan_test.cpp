@@ -169,10 +169,12 @@ TEST_CASE("few blocks are split among the threads, many are not") {
   CHECK(plan_of(uniform(8, 128), 2).num_whole_blocks == 8, "8x128 on two threads");
   const Plan three = plan_of(uniform(3, 128), 2);
   CHECK(three.num_whole_blocks == 2, "3x128 on two threads: two side by side, the third split");
-  const Plan lone = plan_of(uniform(1, 16), 2);
-  bool by_panels = false;
-  for (const Stage& stage : lone.blocks[0].stages) by_panels = by_panels || stage.split == Split::kPanels;
-  CHECK(by_panels, "1x16 is split by panels");
+  const auto by_panels = [](const Plan& plan) {
+    const std::vector<Stage>& stages = plan.blocks[0].stages;
+    return std::ranges::any_of(stages, [](const Stage& stage) { return stage.split == Split::kPanels; });
+  };
+  CHECK(by_panels(plan_of(uniform(1, 15), 2)), "1x15 is split by panels");
+  CHECK(!by_panels(plan_of(uniform(1, 16), 2)), "1x16 is split by rows");
   Shape uneven = uniform(2, 16);
   uneven.add(512, 1);
   for (const PlanBlock& block : plan_of(uneven, 2).blocks) {
@@ -244,10 +246,10 @@ TEST_CASE("to_string names every block, stage and what is skipped") {
   shape.add(4, 0);
   std::vector<Structure> structures = levels();
   structures[0].layers[2].num_heads = 0;
-  const Plan plan = make_plan(kMiniLm, structures, shape.view(), 2);
+  const Plan plan = make_plan(kMiniLm, structures, shape.view(), 4);
   const std::string text = plan.to_string(kMiniLm, structures);
   for (const char* part :
-       {"block 0", "qkv_proj", "M=16 N=1152 K=384", "M=4 N=768 K=384", "skipped", "panels, 2 chunks"}) {
+       {"block 0", "qkv_proj", "M=16 N=1152 K=384", "M=4 N=768 K=384", "skipped", "panels, 4 chunks"}) {
     CHECK(text.find(part) != std::string::npos, std::string("missing \"") + part + "\" in:\n" + text);
   }
 }

@@ -26,8 +26,9 @@ struct I8Dot {
   ELASTICLM_INLINE static void store(float* slots, Sum sum) {
     elasticlm::ELASTICLM_ISA_NAMESPACE::store(reinterpret_cast<int32_t*>(slots), sum);
   }
-  ELASTICLM_INLINE static Vec value(const float* slots, const RowScale& row, Vec column_scales) {
-    return to_floats(load(slots)) * (broadcast(row.scale) * column_scales);
+  ELASTICLM_INLINE static Vec row_scale(const RowScale& row) { return broadcast(row.scale); }
+  ELASTICLM_INLINE static Vec value(Sum sum, Vec row_scale, Vec column_scales, Vec bias) {
+    return fma(to_floats(sum), row_scale * column_scales, bias);
   }
 };
 

@@ -8,7 +8,8 @@
 //   add(sum, row, weight)
 //   load(p), store(p, sum)        from and to slots of 4 bytes
 //   kHasScales                    whether columns have scales
-//   value(slots, row scale, column scales)  a vector of y before the bias
+//   row_scale(scale)              prepared for `value`
+//   value(sum, row scale, column scales, bias)  a vector of y before the activation
 //
 // Accumulators take three quarters of the registers and leave the rest to weights and one broadcast word: 8
 // rows x 48 columns on AVX-512, 6 x 16 in f32 on AVX2 and NEON, 3 x 16 on SSE2. Fewer rows take more columns
@@ -51,6 +52,61 @@ template <int kRows>
 struct RowWords {
   const std::byte* x[kRows];
 };
+
+ELASTICLM_INLINE void store_value(float* y, Vec value) { store(y, value); }
+ELASTICLM_INLINE void store_value(BF16* y, Vec value) { store_bf16(y, value); }
+
+template <Activation kActivation, typename Element>
+ELASTICLM_INLINE Vec activate(Vec value) {
+  if constexpr (kActivation == Activation::kTanh) return tanh(value);
+  if constexpr (kActivation == Activation::kGelu) {
+    // bf16 rounds by up to 2^-9 of the value: GELU need not be nearer than a hundredth of that.
+    return std::is_same_v<Element, float> ? gelu(value) : gelu_near(value);
+  }
+  return value;
+}
+
+// What the columns of a tile add to each of its rows, and where they stand in y.
+template <typename Dot, int kBlocks>
+struct Columns {
+  int64_t y_offset[kBlocks];
+  Vec bias[kBlocks][kBlockVecs];
+  Vec scale[kBlocks][kBlockVecs];
+
+  ELASTICLM_INLINE Columns(const Tile& tile, int64_t first) {
+#pragma GCC unroll 3
+    for (int j = 0; j < kBlocks; ++j) {
+      y_offset[j] = tile.y_offset[first + j];
+      const float* const block_bias = tile.bias[first + j];
+#pragma GCC unroll 4
+      for (int v = 0; v < kBlockVecs; ++v) {
+        bias[j][v] = block_bias == nullptr ? zero() : load(block_bias + v * kLanes);
+        if constexpr (Dot::kHasScales) scale[j][v] = load(tile.scales[first + j] + v * kLanes);
+      }
+    }
+  }
+};
+
+// Sums of one row to y = act(sums + bias) + residual.
+template <Activation kActivation, typename Element, typename Dot, int kBlocks>
+ELASTICLM_INLINE void finish_row(const TileRow& row, const Columns<Dot, kBlocks>& columns,
+                                 const typename Dot::Sum (&sum)[kBlocks][kBlockVecs]) {
+  Element* const y = reinterpret_cast<Element*>(row.y);
+  const float* const residual = row.residual;
+  const Vec row_scale = Dot::row_scale(row.scale);
+#pragma GCC unroll 3
+  for (int j = 0; j < kBlocks; ++j) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kBlockVecs; ++v) {
+      Vec value = activate<kActivation, Element>(
+          Dot::value(sum[j][v], row_scale, columns.scale[j][v], columns.bias[j][v]));
+      if constexpr (std::is_same_v<Element, float>) {
+        if (residual != nullptr) value = value + load(residual + columns.y_offset[j] + v * kLanes);
+      }
+      store_value(y + columns.y_offset[j] + v * kLanes, value);
+    }
+  }
+}
 
 // x Wᵀ of one register tile. Every loop over its arrays is unrolled, or they would live in memory.
 template <typename Dot, int kRows, int kBlocks>
@@ -96,6 +152,16 @@ struct Accumulators {
     }
   }
 
+  // To y without an activation.
+  template <typename Element>
+  ELASTICLM_INLINE void finish(const Tile& tile, int64_t first) const {
+    const Columns<Dot, kBlocks> columns(tile, first);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      finish_row<Activation::kNone, Element, Dot, kBlocks>(tile.rows[r], columns, sum[r]);
+    }
+  }
+
   ELASTICLM_INLINE void read(const float* slots) {
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -127,6 +193,7 @@ template <typename Dot>
 struct Slice {
   int64_t begin;
   int64_t end;
+  bool is_last;
   DepthCursor<Dot::kElements> weights;
   PrefetchCursor<Dot::kElements> prefetch;
   bool prefetches;
@@ -187,7 +254,13 @@ void multiply(const Tile& tile, const Slice<Dot>& slice, const Tail& tail, int64
       accumulators.template add<false>(last, 0, 1, weights + tail.weight_row * kWordRowBytes, block, nullptr);
     }
   }
-  accumulators.write(slots);
+  if (!slice.is_last || tile.activation != Activation::kNone) {
+    accumulators.write(slots);
+  } else if (tile.y_type == OutputType::kF32) {
+    accumulators.template finish<float>(tile, first);
+  } else if constexpr (Dot::kElements > 1) {
+    accumulators.template finish<BF16>(tile, first);
+  }
 }
 
 template <typename Dot>
@@ -214,45 +287,41 @@ constexpr Multiply<Dot> kMultiply[kMaxTileRows][kPanelBlocks] = {
     {multiply_of<Dot, 8, 1>(), multiply_of<Dot, 8, 2>(), multiply_of<Dot, 8, 3>()},
 };
 
-ELASTICLM_INLINE void store_value(float* y, Vec value) { store(y, value); }
-ELASTICLM_INLINE void store_value(BF16* y, Vec value) { store_bf16(y, value); }
-
-// y = act(sums + bias) + residual. Apart from the multiplication, whose accumulators need the registers.
-template <typename Dot, Activation kActivation, typename Element>
+// From slots to y. An activation needs the registers that the accumulators take.
+template <typename Dot, int kBlocks, Activation kActivation, typename Element>
 void finish(const Tile& tile, const float* slots) {
-  for (int64_t j = 0; j < tile.num_blocks; ++j) {
-    for (int v = 0; v < kBlockVecs; ++v) {
-      const int64_t column = v * kLanes;
-      const Vec bias = tile.bias[j] == nullptr ? zero() : load(tile.bias[j] + column);
-      const Vec scale = Dot::kHasScales ? load(tile.scales[j] + column) : zero();
-      for (int64_t r = 0; r < tile.num_rows; ++r) {
-        const TileRow& row = tile.rows[r];
-        const int64_t at = row.y_offset[j] + column;
-        Vec value =
-            Dot::value(slots + r * kPanelColumns + j * kBlockColumns + column, row.scale, scale) + bias;
-        // bf16 rounds by up to 2^-9 of the value: GELU need not be nearer than a hundredth of that.
-        if constexpr (kActivation == Activation::kGelu) {
-          value = std::is_same_v<Element, float> ? gelu(value) : gelu_near(value);
-        }
-        if constexpr (kActivation == Activation::kTanh) value = tanh(value);
-        if constexpr (std::is_same_v<Element, float>) {
-          if (row.residual != nullptr) value = value + load(row.residual + at);
-        }
-        store_value(reinterpret_cast<Element*>(row.y) + at, value);
+  const Columns<Dot, kBlocks> columns(tile, 0);
+  for (int64_t r = 0; r < tile.num_rows; ++r) {
+    typename Dot::Sum sum[kBlocks][kBlockVecs];
+#pragma GCC unroll 3
+    for (int j = 0; j < kBlocks; ++j) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kBlockVecs; ++v) {
+        sum[j][v] = Dot::load(slots + r * kPanelColumns + j * kBlockColumns + v * kLanes);
       }
     }
+    finish_row<kActivation, Element, Dot, kBlocks>(tile.rows[r], columns, sum);
+  }
+}
+
+template <typename Dot, int kBlocks, typename Element>
+void finish_as(const Tile& tile, const float* slots) {
+  if (tile.activation == Activation::kGelu) {
+    finish<Dot, kBlocks, Activation::kGelu, Element>(tile, slots);
+  } else {
+    finish<Dot, kBlocks, Activation::kTanh, Element>(tile, slots);
   }
 }
 
 template <typename Dot, typename Element>
-void finish_as(const Tile& tile, const float* slots) {
-  switch (tile.activation) {
-    case Activation::kNone:
-      return finish<Dot, Activation::kNone, Element>(tile, slots);
-    case Activation::kGelu:
-      return finish<Dot, Activation::kGelu, Element>(tile, slots);
-    case Activation::kTanh:
-      return finish<Dot, Activation::kTanh, Element>(tile, slots);
+void finish_blocks(const Tile& tile, const float* slots) {
+  switch (tile.num_blocks) {
+    case 3:
+      return finish_as<Dot, 3, Element>(tile, slots);
+    case 2:
+      return finish_as<Dot, 2, Element>(tile, slots);
+    default:
+      return finish_as<Dot, 1, Element>(tile, slots);
   }
 }
 
@@ -271,27 +340,29 @@ void run_tile(const Tile& tile) {
   const int64_t slice_rows = tile.brings_weights && tile.num_blocks > step ? kSliceRows : num_words;
   Slice<Dot> slice = {.begin = 0,
                       .end = smaller(num_words, slice_rows),
+                      .is_last = slice_rows >= num_words,
                       .weights = DepthCursor<Dot::kElements>(tile.depth),
                       .prefetch = PrefetchCursor<Dot::kElements>(tile, kPrefetchDistance),
                       .prefetches = tile.brings_weights && tile.num_rows >= kMaxRows<Dot> * 3 / 4};
   for (;;) {
-    const bool is_last = slice.end == num_words;
     for (int64_t first = 0; first < tile.num_blocks; first += step) {
       const int64_t blocks = smaller(tile.num_blocks - first, step);
-      kMultiply<Dot>[tile.num_rows - 1][blocks - 1](tile, slice, is_last ? tail : Tail{}, first,
+      kMultiply<Dot>[tile.num_rows - 1][blocks - 1](tile, slice, slice.is_last ? tail : Tail{}, first,
                                                     slots + first * kBlockColumns);
     }
-    if (is_last) break;
+    if (slice.is_last) break;
     const int64_t done = slice.end - slice.begin;
     slice.weights.advance(done);
     slice.prefetch.advance(done);
     slice.begin = slice.end;
     slice.end = smaller(num_words, slice.end + slice_rows);
+    slice.is_last = slice.end == num_words;
   }
+  if (tile.activation == Activation::kNone) return;
   if (tile.y_type == OutputType::kF32) {
-    finish_as<Dot, float>(tile, slots);
+    finish_blocks<Dot, float>(tile, slots);
   } else if constexpr (Dot::kElements > 1) {
-    finish_as<Dot, BF16>(tile, slots);
+    finish_blocks<Dot, BF16>(tile, slots);
   }
 }
 

@@ -41,8 +41,9 @@ class TileCursor {
   const int64_t* y_offset() const { return y_offset_; }
   int64_t panel() const { return num_blocks_ == 0 ? kNoPanel : block_[0] / kPanelBlocks; }
 
-  bool same_weights(const TileCursor& other) const {
+  bool shares_tiles(const TileCursor& other) const {
     return std::equal(block_, block_ + num_blocks_, other.block_, other.block_ + other.num_blocks_) &&
+           std::equal(y_offset_, y_offset_ + num_blocks_, other.y_offset_) &&
            std::ranges::equal(group_->depth, other.group_->depth, [](const KRun& a, const KRun& b) {
              return a.k_begin == b.k_begin && a.k_count == b.k_count;
            });
@@ -57,15 +58,47 @@ class TileCursor {
   int64_t y_offset_[kPanelBlocks] = {};
 };
 
+// Where the next row of a group lies.
+class RowCursor {
+ public:
+  RowCursor(const RowGroup& group, const LinearArgs& args)
+      : next_{.x = static_cast<const std::byte*>(group.x),
+              .residual = group.residual,
+              .y = static_cast<std::byte*>(group.y),
+              .scale = {}},
+        scales_(group.scales),
+        x_bytes_(group.ldx * element_bytes(args.weight.precision)),
+        y_bytes_(group.ldy *
+                 static_cast<int64_t>(args.y_type == OutputType::kF32 ? sizeof(float) : sizeof(BF16))),
+        ld_residual_(group.residual == nullptr ? 0 : group.ldy),
+        rows_left_(group.num_rows) {}
+
+  bool done() const { return rows_left_ == 0; }
+
+  TileRow take() {
+    TileRow row = next_;
+    if (scales_ != nullptr) row.scale = *scales_++;
+    next_.x += x_bytes_;
+    next_.y += y_bytes_;
+    if (ld_residual_ > 0) next_.residual += ld_residual_;
+    --rows_left_;
+    return row;
+  }
+
+ private:
+  TileRow next_;
+  const RowScale* scales_;
+  int64_t x_bytes_;
+  int64_t y_bytes_;
+  int64_t ld_residual_;
+  int64_t rows_left_;
+};
+
 // One pass over the weights for groups that share it.
 class Walk {
  public:
   Walk(const LinearArgs& args, std::span<const RowGroup> groups, const TileKernel& kernel)
-      : args_(args),
-        kernel_(kernel),
-        x_bytes_(element_bytes(args.weight.precision)),
-        y_bytes_(args.y_type == OutputType::kF32 ? sizeof(float) : sizeof(BF16)),
-        num_groups_(groups.size()) {
+      : args_(args), kernel_(kernel), num_groups_(groups.size()) {
     for (size_t i = 0; i < num_groups_; ++i) cursors_[i].start(groups[i]);
   }
 
@@ -78,7 +111,7 @@ class Walk {
           continue;
         }
         size_t end = i + 1;
-        while (end < num_groups_ && cursors_[end].same_weights(cursors_[i])) ++end;
+        while (end < num_groups_ && cursors_[end].shares_tiles(cursors_[i])) ++end;
         serve(i, end, in_cache);
         in_cache = true;
         i = end;
@@ -93,7 +126,7 @@ class Walk {
     return panel;
   }
 
-  // Runs the current tile of cursors [begin, end), which agree in weights, for all their rows, and moves them
+  // Runs the current tile of cursors [begin, end), which share tiles, for all their rows, and moves them
   // on.
   void serve(size_t begin, size_t end, bool in_cache) {
     int64_t num_rows = 0;
@@ -102,17 +135,14 @@ class Walk {
     // Balanced: 17 rows are 6 + 6 + 5 and never 8 + 8 + 1, whose last tile would wait for its loads.
     const int64_t num_row_blocks = (num_rows + kernel_.max_rows - 1) / kernel_.max_rows;
     size_t group_idx = begin;
-    int64_t row = 0;
+    RowCursor rows(cursors_[begin].group(), args_);
     Tile tile;
     take_weights(cursors_[begin], tile);
     for (int64_t i = 0; i < num_row_blocks; ++i) {
       tile.num_rows = num_rows / num_row_blocks + (i < num_rows % num_row_blocks ? 1 : 0);
       for (int64_t r = 0; r < tile.num_rows; ++r) {
-        while (row == cursors_[group_idx].group().num_rows) {
-          ++group_idx;
-          row = 0;
-        }
-        take_row(cursors_[group_idx], row++, tile.rows[r]);
+        while (rows.done()) rows = RowCursor(cursors_[++group_idx].group(), args_);
+        tile.rows[r] = rows.take();
       }
       tile.brings_weights = !in_cache && i == 0;
       kernel_.run(tile);
@@ -127,6 +157,7 @@ class Walk {
     tile.y_type = args_.y_type;
     for (int64_t j = 0; j < tile.num_blocks; ++j) {
       const int64_t column = cursor.block(j) * kBlockColumns;
+      tile.y_offset[j] = cursor.y_offset()[j];
       tile.weights[j] = args_.weight.block(cursor.block(j));
       tile.bias[j] = args_.weight.bias == nullptr ? nullptr : args_.weight.bias + column;
       tile.scales[j] = args_.weight.scales == nullptr ? nullptr : args_.weight.scales + column;
@@ -136,19 +167,8 @@ class Walk {
     tile.next = next.num_blocks() == 0 ? nullptr : args_.weight.block(next.block(0));
   }
 
-  void take_row(const TileCursor& cursor, int64_t row_idx, TileRow& row) const {
-    const RowGroup& group = cursor.group();
-    row.x = static_cast<const std::byte*>(group.x) + row_idx * group.ldx * x_bytes_;
-    row.y = static_cast<std::byte*>(group.y) + row_idx * group.ldy * y_bytes_;
-    row.residual = group.residual == nullptr ? nullptr : group.residual + row_idx * group.ldy;
-    row.y_offset = cursor.y_offset();
-    if (group.scales != nullptr) row.scale = group.scales[row_idx];
-  }
-
   const LinearArgs& args_;
   const TileKernel& kernel_;
-  const int64_t x_bytes_;
-  const int64_t y_bytes_;
   const size_t num_groups_;
   TileCursor cursors_[kMaxSharingGroups];
 };

@@ -2,8 +2,8 @@
 //
 // A tile is up to kMaxTileRows rows times up to three weight blocks, over the whole kept depth. Tiles come
 // weight blocks outermost, so that every row of every group that keeps a panel is served while the panel is
-// in cache. Rows of neighbouring groups that keep the same blocks and the same depth share tiles: eight
-// SubLMs with one row each cost one tile of eight rows, not eight tiles of one.
+// in cache. Rows of neighbouring groups that keep the same blocks, at the same places of y, and the same
+// depth share tiles: eight SubLMs with one row each cost one tile of eight rows, not eight tiles of one.
 #pragma once
 
 #include <cstddef>
@@ -17,17 +17,17 @@ namespace elasticlm {
 inline constexpr int64_t kMaxTileRows = 8;
 
 struct TileRow {
-  const std::byte* x = nullptr;       // words of the kept depth
-  const float* residual = nullptr;    // like y, or null
-  std::byte* y = nullptr;             // block j of the tile: element y_offset[j], 16 elements
-  const int64_t* y_offset = nullptr;  // [num_blocks]
-  RowScale scale;                     // i8 only
+  const std::byte* x = nullptr;     // words of the kept depth
+  const float* residual = nullptr;  // like y, or null
+  std::byte* y = nullptr;           // block j of the tile: element y_offset[j] of the tile, 16 elements
+  RowScale scale;                   // i8 only
 };
 
 struct Tile {
   const std::byte* weights[kPanelBlocks] = {};  // first word of each block
   const float* bias[kPanelBlocks] = {};         // [16] each, or null
   const float* scales[kPanelBlocks] = {};       // [16] each, i8 only
+  int64_t y_offset[kPanelBlocks] = {};
   int64_t num_blocks = 0;
   TileRow rows[kMaxTileRows];
   int64_t num_rows = 0;

@@ -65,9 +65,9 @@ struct I8Dot {
   }
 };
 
-float scaled(float sum, const LinearArgs&, const RowGroup&, int64_t, int64_t) { return sum; }
-float scaled(int32_t sum, const LinearArgs& args, const RowGroup& group, int64_t row, int64_t n) {
-  return static_cast<float>(sum) * (group.scales[row].scale * args.weight.scales[n]);
+float biased(float sum, float bias, const LinearArgs&, const RowScale*, int64_t) { return sum + bias; }
+float biased(int32_t sum, float bias, const LinearArgs& args, const RowScale* row, int64_t n) {
+  return std::fma(static_cast<float>(sum), row->scale * args.weight.scales[n], bias);
 }
 
 template <typename Dot>
@@ -78,8 +78,8 @@ void forward_run(const LinearArgs& args, const RowGroup& group, const ColumnRun&
       const int64_t within = column % kBlockColumns;
       const int64_t n = block * kBlockColumns + within;
       const auto sum = Dot::multiply(group, row, args.weight.block(block) + within * kWordBytes);
-      float value = scaled(sum, args, group, row, n);
-      if (args.weight.bias != nullptr) value += args.weight.bias[n];
+      const float bias = args.weight.bias == nullptr ? 0.0f : args.weight.bias[n];
+      float value = biased(sum, bias, args, group.scales == nullptr ? nullptr : group.scales + row, n);
       value = activate(value, args.activation);
       const int64_t at = run.y_offset + row * group.ldy + column;
       if (group.residual != nullptr) value += group.residual[at];
