@@ -6,15 +6,18 @@ namespace elasticlm {
 
 // Every kernel of one instruction set is a function named <op>_<isa>, defined in the file of that name. Those
 // that multiply bf16 have a version of their own where the processor can: avx512bf16 beside avx512.
-#define ELASTICLM_DECLARE_KERNELS(isa)                                        \
-  void linear_f32_forward_##isa(const LinearArgs& args);                      \
-  void linear_bf16_forward_##isa(const LinearArgs& args);                     \
-  void linear_i8_forward_##isa(const LinearArgs& args);                       \
-  void attention_forward_##isa(const AttentionArgs& args);                    \
-  int64_t attention_scratch_floats_##isa(int64_t num_rows, int64_t head_dim); \
-  void layer_norm_forward_##isa(const LayerNormArgs& args);                   \
-  void embedding_forward_##isa(const EmbeddingArgs& args);                    \
-  void pooling_forward_##isa(const PoolingArgs& args);                        \
+#define ELASTICLM_DECLARE_KERNELS(isa)                                             \
+  void linear_f32_forward_##isa(const LinearArgs& args);                           \
+  void linear_bf16_forward_##isa(const LinearArgs& args);                          \
+  void linear_i8_forward_##isa(const LinearArgs& args);                            \
+  void attention_forward_##isa(const AttentionArgs& args);                         \
+  int64_t attention_scratch_floats_##isa(int64_t num_rows, int64_t head_dim);      \
+  void attention_bf16_forward_##isa(const AttentionBf16Args& args);                \
+  int64_t attention_bf16_scratch_floats_##isa(int64_t num_rows, int64_t head_dim); \
+  void layer_norm_forward_##isa(const LayerNormArgs& args);                        \
+  void embedding_forward_##isa(const EmbeddingArgs& args);                         \
+  void pooling_forward_##isa(const PoolingArgs& args);                             \
+  void quantize_forward_##isa(const QuantizeArgs& args);                           \
   void dot_product_forward_##isa(const DotProductArgs& args);
 
 // activation_norm_accumulate has one scalar version: it runs in calibration only, beside a forward that costs
@@ -25,8 +28,10 @@ namespace elasticlm {
     .linear_bf16_forward = linear_bf16_forward_##bf16_suffix,                                           \
     .linear_i8_forward = linear_i8_forward_##suffix, .attention_forward = attention_forward_##suffix,   \
     .attention_scratch_floats = attention_scratch_floats_##suffix,                                      \
+    .attention_bf16_forward = attention_bf16_forward_##bf16_suffix,                                     \
+    .attention_bf16_scratch_floats = attention_bf16_scratch_floats_##bf16_suffix,                       \
     .layer_norm_forward = layer_norm_forward_##suffix, .embedding_forward = embedding_forward_##suffix, \
-    .pooling_forward = pooling_forward_##suffix,                                                        \
+    .quantize_forward = quantize_forward_##suffix, .pooling_forward = pooling_forward_##suffix,         \
     .activation_norm_accumulate = activation_norm_accumulate_ref,                                       \
     .dot_product_forward = dot_product_forward_##suffix,                                                \
   }
@@ -38,6 +43,8 @@ ELASTICLM_DECLARE_KERNELS(generic)
 ELASTICLM_DECLARE_KERNELS(avx2)
 ELASTICLM_DECLARE_KERNELS(avx512)
 void linear_bf16_forward_avx512bf16(const LinearArgs& args);
+void attention_bf16_forward_avx512bf16(const AttentionBf16Args& args);
+int64_t attention_bf16_scratch_floats_avx512bf16(int64_t num_rows, int64_t head_dim);
 #endif
 
 const KernelTable& kernel_table(Isa isa) {

@@ -9,6 +9,7 @@
 #include "kernels/layer_norm.h"
 #include "kernels/linear.h"
 #include "kernels/pooling.h"
+#include "kernels/quantize.h"
 
 namespace elasticlm {
 
@@ -19,8 +20,11 @@ struct KernelTable {
   LinearForward linear_i8_forward;
   AttentionForward attention_forward;
   AttentionScratchFloats attention_scratch_floats;
+  AttentionBf16Forward attention_bf16_forward;
+  AttentionScratchFloats attention_bf16_scratch_floats;
   LayerNormForward layer_norm_forward;
   EmbeddingForward embedding_forward;
+  QuantizeForward quantize_forward;
   PoolingForward pooling_forward;
   ActivationNormAccumulate activation_norm_accumulate;
   DotProductForward dot_product_forward;

@@ -1,14 +1,16 @@
 // quantize_forward: rows of bf16 to rows of i8 with one scale each, for the linear layer that reads them.
 //
-// scale = max |x| / 127, q = round(x * (127 / max |x|)), ties to even; a row of zeros has scale 0 and q 0.
-// The same bits on every ISA.
+// scale = max |x| / 127, q = round(x * (127 / max |x|)), ties to even: the same bits on every ISA. A row
+// whose max |x| is below kLeastAbsmax has scale 0 and q 0: 127 / max |x| might be infinite.
 #pragma once
 
 #include <cstdint>
 
-#include "core/precision.h"
+#include "core/packed_matrix.h"
 
 namespace elasticlm {
+
+inline constexpr float kLeastAbsmax = 0x1p-100f;
 
 struct QuantizeArgs {
   const BF16* x = nullptr;  // [num_rows, num_columns], ldx; finite

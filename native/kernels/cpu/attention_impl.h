@@ -8,22 +8,17 @@
 // Every score is one chain over d, every context element one chain over the keys, and the softmax of a row
 // walks the row from its start: a row's bits are the same in every tile and strip.
 
-#include "kernels/attention.h"
+#include "kernels/cpu/attention_scores.h"
 
 namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
 namespace {
 
-// 8 x 3 accumulators and 3 vectors of keys fill 27 of 32 registers, 4 x 3 with a broadcast all 16 of the
-// others.
-constexpr int kTileRows = kRegisters == 32 ? 8 : 4;
-constexpr int kTileVecs = 3;
-constexpr int64_t kPanelKeys = kTileVecs * kLanes;
-
-constexpr int64_t kLineFloats = 16;
-constexpr float kLog2E = 1.44269504f;
-
-constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+struct F32Product {
+  using Operand = Vec;
+  ELASTICLM_INLINE static Operand query(const float* word) { return broadcast(*word); }
+  ELASTICLM_INLINE static Operand keys(const float* words) { return load(words); }
+  ELASTICLM_INLINE static Vec add(Vec sum, Operand query, Operand keys) { return fma(query, keys, sum); }
+};
 
 // Rows of a strip. One tile, unless K and V of a head are too large for the nearer caches: then each panel of
 // K and each block of V that is fetched serves several tiles.
@@ -32,11 +27,6 @@ constexpr int64_t kNearCacheFloats = 1 << 16;  // 256 KiB, a quarter of the L2 t
 constexpr int64_t kValueBlockKeys = 128;
 constexpr int64_t strip_rows(int64_t num_keys, int64_t head_dim) {
   return 2 * num_keys * head_dim <= kNearCacheFloats ? kTileRows : kMaxStripRows;
-}
-
-// An odd number of cache lines, so that the rows of a strip fall into different cache sets.
-constexpr int64_t score_stride(int64_t num_keys) {
-  return (divide_up(num_keys, kLineFloats) | 1) * kLineFloats;
 }
 
 struct Scratch {
@@ -63,91 +53,6 @@ ELASTICLM_INLINE Scratch lay_out_scratch(float* base, int64_t num_keys, int64_t 
   scratch.row_gain = take(kMaxStripRows);
   scratch.num_floats = next - base;
   return scratch;
-}
-
-// k: [num_keys, D], ldk -> panels [D, panel's keys rounded up to kLanes], zero keys behind the last.
-void transpose_keys(const float* k, int64_t ldk, int64_t num_keys, int64_t head_dim, float* panels) {
-  for (int64_t panel_begin = 0; panel_begin < num_keys; panel_begin += kPanelKeys) {
-    const int64_t panel_keys = smaller(kPanelKeys, num_keys - panel_begin);
-    const int64_t panel_stride = divide_up(panel_keys, kLanes) * kLanes;
-    float* panel = panels + panel_begin * head_dim;
-    for (int64_t key = 0; key < panel_keys; key += kLanes) {
-      const float* source = k + (panel_begin + key) * ldk;
-      const int64_t keys = smaller(kLanes, panel_keys - key);
-      for (int64_t d = 0; d < head_dim; d += kLanes) {
-        const int64_t width = smaller(kLanes, head_dim - d);
-        Vec block[kLanes];
-        if (keys == kLanes && width == kLanes) {
-#pragma GCC unroll 16
-          for (int64_t i = 0; i < kLanes; ++i) block[i] = load(source + i * ldk + d);
-        } else {
-#pragma GCC unroll 16
-          for (int64_t i = 0; i < kLanes; ++i) {
-            block[i] = i < keys ? load_first(source + i * ldk + d, width) : zero();
-          }
-        }
-        transpose(block);
-        float* target = panel + d * panel_stride + key;
-        if (width == kLanes) {
-#pragma GCC unroll 16
-          for (int64_t i = 0; i < kLanes; ++i) store(target + i * panel_stride, block[i]);
-        } else {
-#pragma GCC unroll 16
-          for (int64_t i = 0; i < kLanes; ++i) {
-            if (i < width) store(target + i * panel_stride, block[i]);
-          }
-        }
-      }
-    }
-  }
-}
-
-// Scores of up to kTileRows query rows against one panel of keys.
-struct ScoreTile {
-  const float* q = nullptr;     // [rows, D], ldq
-  const float* keys = nullptr;  // [D, vecs * kLanes]
-  float* scores = nullptr;      // [rows, vecs * kLanes], ld_scores; -inf where there is no key
-  float* row_max = nullptr;     // [rows, kLanes], maxima so far
-  int64_t ldq = 0;
-  int64_t ld_scores = 0;
-  int64_t head_dim = 0;
-  int64_t last_keys = 0;  // keys in the last vector
-  bool first_panel = false;
-};
-
-template <int kRows, int kVecs>
-void score_tile(const ScoreTile& tile) {
-  Vec acc[kRows][kVecs];
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 3
-    for (int c = 0; c < kVecs; ++c) acc[r][c] = zero();
-  }
-  const float* keys = tile.keys;
-  for (int64_t d = 0; d < tile.head_dim; ++d, keys += kVecs * kLanes) {
-    Vec key[kVecs];
-#pragma GCC unroll 3
-    for (int c = 0; c < kVecs; ++c) key[c] = load(keys + c * kLanes);
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const Vec q = broadcast(tile.q[r * tile.ldq + d]);
-#pragma GCC unroll 3
-      for (int c = 0; c < kVecs; ++c) acc[r][c] = fma(q, key[c], acc[r][c]);
-    }
-  }
-  const Vec none = broadcast(-__builtin_inff());
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-    if (tile.last_keys < kLanes) acc[r][kVecs - 1] = keep_first(acc[r][kVecs - 1], tile.last_keys, none);
-    float* row_max = tile.row_max + r * kLanes;
-    Vec largest = tile.first_panel ? none : load(row_max);
-#pragma GCC unroll 3
-    for (int c = 0; c < kVecs; ++c) {
-      store(tile.scores + r * tile.ld_scores + c * kLanes, acc[r][c]);
-      largest = max(largest, acc[r][c]);
-    }
-    store(row_max, largest);
-  }
 }
 
 // scores[0 .. num_vecs * kLanes) -> 2^(log2_scale (score - largest)); returns the sum.
@@ -219,17 +124,13 @@ void context_tile(const ContextTile& tile) {
 }
 
 // One function per tile height: [vecs - 1][rows - 1].
-using RunScoreTile = void (*)(const ScoreTile&);
-using RunContextTile = void (*)(const ContextTile&);
 #define ELASTICLM_TILE_HEIGHTS(tile, ...)                                                   \
   {                                                                                         \
     tile<1, __VA_ARGS__>, tile<2, __VA_ARGS__>, tile<3, __VA_ARGS__>, tile<4, __VA_ARGS__>, \
         tile<smaller(5, kTileRows), __VA_ARGS__>, tile<smaller(6, kTileRows), __VA_ARGS__>, \
         tile<smaller(7, kTileRows), __VA_ARGS__>, tile<smaller(8, kTileRows), __VA_ARGS__>  \
   }
-constexpr RunScoreTile kScoreTiles[kTileVecs][8] = {ELASTICLM_TILE_HEIGHTS(score_tile, 1),
-                                                    ELASTICLM_TILE_HEIGHTS(score_tile, 2),
-                                                    ELASTICLM_TILE_HEIGHTS(score_tile, 3)};
+using RunContextTile = void (*)(const ContextTile&);
 constexpr RunContextTile kContextTiles[kTileVecs][8] = {ELASTICLM_TILE_HEIGHTS(context_tile, 1, kLanes),
                                                         ELASTICLM_TILE_HEIGHTS(context_tile, 2, kLanes),
                                                         ELASTICLM_TILE_HEIGHTS(context_tile, 3, kLanes)};
@@ -239,18 +140,6 @@ constexpr RunContextTile kPartialContextTiles[kTileVecs][8] = {
     ELASTICLM_TILE_HEIGHTS(context_tile, 2, smaller(8, kLanes)),
     ELASTICLM_TILE_HEIGHTS(context_tile, 3, smaller(8, kLanes))};
 #undef ELASTICLM_TILE_HEIGHTS
-
-// Cuts [0, count) into pieces of at most `most`, as equal as can be, and calls piece(begin, size).
-template <typename Piece>
-ELASTICLM_INLINE void for_each_piece(int64_t count, int64_t most, const Piece& piece) {
-  int64_t begin = 0;
-  for (int64_t left = divide_up(count, most); left > 0; --left) {
-    const int64_t size = divide_up(count - begin, left);
-    piece(begin, size);
-    begin += size;
-  }
-}
-
 // One head's part of the arguments.
 struct Head {
   const float* q = nullptr;  // [S, D], ld; k and v stand behind it
@@ -269,10 +158,10 @@ void score_strip(const AttentionArgs& args, const Scratch& scratch, const float*
       tile.row_max = scratch.row_max + row * kLanes;
       tile.ldq = args.ldqkv;
       tile.ld_scores = scratch.ld_scores;
-      tile.head_dim = args.head_dim;
+      tile.num_words = args.head_dim;
       tile.last_keys = keys - (vecs - 1) * kLanes;
       tile.first_panel = key == 0;
-      kScoreTiles[vecs - 1][rows - 1](tile);
+      kScoreTiles<F32Product>[vecs - 1][rows - 1](tile);
     });
   }
 }

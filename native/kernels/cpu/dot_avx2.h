@@ -44,6 +44,15 @@ ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
                    _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1)));
 }
 
+ELASTICLM_INLINE Words interleave_bf16(const BF16* first, const BF16* second) {
+  const __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(first)));
+  const __m256i high = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(second)));
+  return {_mm256_or_si256(low, _mm256_slli_epi32(high, 16))};
+}
+ELASTICLM_INLINE void store_words(std::byte* p, Words a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.v);
+}
+
 struct Sums {
   __m256i v;
 };

@@ -66,6 +66,14 @@ ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), round_to_bf16(a));
 }
 
+// kLanes words: first[i] in the low half, second[i] in the high half.
+ELASTICLM_INLINE Words interleave_bf16(const BF16* first, const BF16* second) {
+  const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(first)));
+  const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(second)));
+  return {_mm512_or_si512(low, _mm512_slli_epi32(high, 16))};
+}
+ELASTICLM_INLINE void store_words(std::byte* p, Words a) { _mm512_storeu_si512(p, a.v); }
+
 // Sums of i8 products.
 struct Sums {
   __m512i v;

@@ -44,6 +44,11 @@ ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
   for (int i = 0; i < kLanes; ++i) p[i].bits = static_cast<uint16_t>(rounded[i]);
 }
 
+ELASTICLM_INLINE Words interleave_bf16(const BF16* first, const BF16* second) {
+  return {load_16bit(first) | (load_16bit(second) << 16)};
+}
+ELASTICLM_INLINE void store_words(std::byte* p, Words a) { std::memcpy(p, &a.v, sizeof(a.v)); }
+
 struct Sums {
   Ints v;
 };

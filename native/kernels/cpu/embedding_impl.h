@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/cpu/layer_norm_row.h"
+#include "kernels/cpu/operand_row.h"
 #include "kernels/embedding.h"
 
 namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
@@ -77,6 +78,7 @@ void ELASTICLM_KERNEL(embedding_forward)(const EmbeddingArgs& args) {
     isa::take_row_of<true>(args.position, args.position_ids[row], args.hidden_size, y);
     isa::take_row_of<true>(args.token_type, args.token_type_ids[row], args.hidden_size, y);
     isa::layer_norm_row(norm, y, y);
+    isa::write_operand(args.operand, row, y, args.hidden_size);
   }
 }
 

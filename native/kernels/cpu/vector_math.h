@@ -9,6 +9,8 @@ namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
 
 constexpr float kExp2[] = {0.693147182f,   0.240226507f,   0.0555035695f,
                            0.00961808302f, 0.00133908633f, 0.000154531634f};
+// For results that are rounded to bf16.
+constexpr float kExp2Short[] = {0.693136752f, 0.240225300f, 0.0558382832f, 0.00965671055f};
 constexpr float kTanhSmall[] = {-0.333333284f, 0.133327693f, -0.0538509078f, 0.0209971797f, -0.00609671418f};
 constexpr float kNormalTailStep = 0.375f;  // distance between the centres of two table intervals
 constexpr float kNormalTailLimit = 5.8f;   // the table's end, short of 15.5 steps
@@ -62,6 +64,17 @@ ELASTICLM_INLINE Vec exp2(Vec x) {
   const Vec t = min(broadcast(128.0f), max(broadcast(kMinPower), x));
   const Vec n = round(t);
   return scale_by_power(exp2_fraction(t - n), n);
+}
+
+// 2^x for x <= 0, relative error below 1e-5; 2^0 is 1. Results below 2^-125 may be 0, so -inf gives 0.
+ELASTICLM_INLINE Vec exp2_near(Vec x) {
+  const Vec t = max(broadcast(kMinPower), x);
+  const Vec n = round(t);
+  const Vec r = t - n;
+  Vec p = broadcast(kExp2Short[3]);
+#pragma GCC unroll 3
+  for (int k = 2; k >= 0; --k) p = fma(p, r, broadcast(kExp2Short[k]));
+  return scale_by_power(fma(p, r, broadcast(1.0f)), n);
 }
 
 // e^x, relative error below 1.2e-7; e^0 is 1. Range and special values as exp2.

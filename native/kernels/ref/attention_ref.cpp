@@ -2,39 +2,53 @@
 #include <cmath>
 #include <vector>
 
+#include "core/dtype.h"
 #include "kernels/attention.h"
 
 namespace elasticlm {
+namespace {
 
-int64_t attention_scratch_floats_ref(int64_t, int64_t) { return 0; }
+double value_of(float element) { return element; }
+double value_of(BF16 element) { return bf16_to_f32(element.bits); }
+void set(float& element, double value) { element = static_cast<float>(value); }
+void set(BF16& element, double value) { element.bits = f32_to_bf16(static_cast<float>(value)); }
 
-void attention_forward_ref(const AttentionArgs& args) {
+template <typename Element>
+void forward(const AttentionArgsOf<Element>& args) {
   const int64_t D = args.head_dim;
   std::vector<double> scores(static_cast<size_t>(args.num_rows));
   std::vector<double> context(static_cast<size_t>(D));
   for (int64_t h = args.head_begin; h < args.head_end; ++h) {
-    const float* head = args.qkv + h * args.head_stride;
+    const Element* head = args.qkv + h * args.head_stride;
     for (int64_t row = args.query_begin; row < args.query_end; ++row) {
-      const float* q = head + row * args.ldqkv;
+      const Element* q = head + row * args.ldqkv;
       for (int64_t key = 0; key < args.num_rows; ++key) {
-        const float* k = head + key * args.ldqkv + D;
+        const Element* k = head + key * args.ldqkv + D;
         double score = 0.0;
-        for (int64_t d = 0; d < D; ++d) score += static_cast<double>(q[d]) * k[d];
+        for (int64_t d = 0; d < D; ++d) score += value_of(q[d]) * value_of(k[d]);
         scores[static_cast<size_t>(key)] = score * args.scale;
       }
       const double largest = *std::max_element(scores.begin(), scores.end());
       double sum = 0.0;
       std::fill(context.begin(), context.end(), 0.0);
       for (int64_t key = 0; key < args.num_rows; ++key) {
-        const float* v = head + key * args.ldqkv + 2 * D;
+        const Element* v = head + key * args.ldqkv + 2 * D;
         const double weight = std::exp(scores[static_cast<size_t>(key)] - largest);
         sum += weight;
-        for (int64_t d = 0; d < D; ++d) context[static_cast<size_t>(d)] += weight * v[d];
+        for (int64_t d = 0; d < D; ++d) context[static_cast<size_t>(d)] += weight * value_of(v[d]);
       }
-      float* target = args.context + row * args.ldcontext + h * D;
-      for (int64_t d = 0; d < D; ++d) target[d] = static_cast<float>(context[static_cast<size_t>(d)] / sum);
+      Element* target = args.context + row * args.ldcontext + h * D;
+      for (int64_t d = 0; d < D; ++d) set(target[d], context[static_cast<size_t>(d)] / sum);
     }
   }
 }
+
+}  // namespace
+
+int64_t attention_scratch_floats_ref(int64_t, int64_t) { return 0; }
+int64_t attention_bf16_scratch_floats_ref(int64_t, int64_t) { return 0; }
+
+void attention_forward_ref(const AttentionArgs& args) { forward(args); }
+void attention_bf16_forward_ref(const AttentionBf16Args& args) { forward(args); }
 
 }  // namespace elasticlm

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "kernels/embedding.h"
+#include "kernels/ref/operand_ref.h"
 
 namespace elasticlm {
 namespace {
@@ -42,6 +43,7 @@ void embedding_forward_ref(const EmbeddingArgs& args) {
       args.y[row * args.ldy + e] =
           static_cast<float>((sum[static_cast<size_t>(e)] - mean) * gain * args.gamma[e] + args.beta[e]);
     }
+    ref::write_operand(args.operand, row, args.y + row * args.ldy, E);
   }
 }
 

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "kernels/layer_norm.h"
+#include "kernels/ref/operand_ref.h"
 
 namespace elasticlm {
 
@@ -19,6 +20,7 @@ void layer_norm_forward_ref(const LayerNormArgs& args) {
     for (int64_t e = 0; e < E; ++e) {
       y[e] = static_cast<float>((x[e] - mean) * gain * args.gamma[e] + args.beta[e]);
     }
+    ref::write_operand(args.operand, row, y, E);
   }
 }
 
