@@ -1,181 +1,71 @@
 /**
- * The CPU comparison of this package: a forward at level 1 beside onnxruntime-node on the same weights, and each smaller
- * level beside level 1, in one process and in turns. Run it alone on the machine:
+ * The CPU benchmarks of whole models, in parts of a few minutes each; every part leaves bench/results/cpu-<part>.json, with
+ * one run per precision and number of threads. Run them alone on the machine:
  *
- *   npm run bench -- [--rounds 9] [--out bench/results/cpu-f32.json]
+ *   speed    MiniLM-L6 at level 1 beside onnxruntime, transformers.js and llama.cpp on the same weights, and the share of
+ *            the peak
+ *   base     the same for the shape of BERT-base
+ *   levels   each level's time beside level 1's
+ *   mixed    batches of mixed levels
+ *   threads  two threads beside one, two forwards at once, a busy neighbour
+ *   index    a collection from text to vectors beside onnxruntime
  *
- * It fails when a bar that the project has set itself is missed.
+ * Everything that is compared runs in one process and in turns; ratios are medians of the rounds' ratios. A run that misses
+ * a bar says so in its record and ends with 1.
  */
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { elasticize, ElasticModel, packBatch, type PackedBatch } from '../lib/index.js';
-import { defaultModelDirectory } from '../test/support/default-model.js';
-import { readSafetensors } from '../test/support/safetensors.js';
-import { buildBertOnnx, type GraphStyle } from './peers/onnx-bert.js';
-import { OnnxEncoder } from './peers/onnxruntime.js';
-import { writeRecord } from './record.js';
-import { alternate, median, medianSpeedup } from './timing.js';
+import { measureIndexing } from './cpu/indexing.js';
+import { measureLevels } from './cpu/levels.js';
+import { measureMixed } from './cpu/mixed.js';
+import { parseOptions, UsageError, type CpuBenchOptions } from './cpu/options.js';
+import { measureBase, measureSpeed, type RunChoice } from './cpu/speed.js';
+import { measureThreads } from './cpu/threads.js';
+import { writeRun } from './record.js';
 
-const levels = [1, 0.5, 0.25, 0.1];
-const threadCounts = [1, 2];
-const graphStyles: GraphStyle[] = ['plain', 'fused'];
-
-/** Level 1 over onnxruntime's throughput at the same work, per shape; the ragged batch against its padded batch. */
-const speedupBars: Record<string, number> = { '1x32': 1, '1x128': 1, '8x128': 1, ragged32: 1.9 };
-/** Time at a level over the time at level 1, one thread, at the shapes below. */
-const costBars: Record<number, number> = { 0.5: 0.6, 0.25: 0.36, 0.1: 0.2 };
-const costShapes = ['1x128', '8x128'];
-
-const raggedLengths = Array.from({ length: 32 }, (_, i) => Math.round(8 + (i * 120) / 31));
-const shapes: Record<string, number[]> = {
-  '1x32': [32],
-  '1x128': [128],
-  '8x128': new Array<number>(8).fill(128),
-  ragged32: raggedLengths,
-};
-
-interface SpeedResult {
-  shape: string;
-  threads: number;
-  medianMs: number;
-  peerMs: Record<GraphStyle, number>;
-  /** over the faster graph */
-  speedup: number;
-  bar: number;
+interface Run {
+  missed: string[];
 }
 
-interface CostResult {
-  shape: string;
-  level: number;
-  medianMs: number;
-  computeFraction: number;
-  /** time over the time at level 1 */
-  cost: number;
-  bar: number;
-}
+const perThreads = {
+  speed: measureSpeed,
+  base: measureBase,
+  levels: measureLevels,
+  mixed: measureMixed,
+} satisfies Record<string, (choice: RunChoice) => Promise<Run>>;
 
-/** Calibration text for cutting the model: this repository's own documentation, a paragraph each. */
-async function documentation(): Promise<string[]> {
-  const files = ['README.md', 'docs/architecture.md'];
-  const texts = await Promise.all(
-    files.map((file) => readFile(new URL(`../${file}`, import.meta.url), 'utf8')),
-  );
-  return texts.join('\n\n').split(/\n\s*\n/);
-}
-
-const forwardOptions = { output: 'pooled', pooling: 'mean', normalize: true } as const;
-
-function makeBatch(lengths: readonly number[], vocabSize: number): PackedBatch {
-  return packBatch(
-    lengths.map((length, s) => ({
-      inputIds: Int32Array.from(
-        { length },
-        (_, i) => 1000 + ((1009 * (s + 1) + 7919 * i) % (vocabSize - 1000)),
-      ),
-      tokenTypeIds: new Int32Array(length),
-    })),
-  );
-}
-
-/** A comparison of speeds only counts between runtimes that agree on the result. */
-function checkSameVectors(own: Float32Array, peer: Float32Array, what: string): void {
-  let worst = 0;
-  for (const [i, value] of own.entries()) worst = Math.max(worst, Math.abs(value - peer[i]!));
-  // Both are unit vectors computed in f32: elements agree to a few hundred roundings of 1.
-  if (own.length !== peer.length || worst > 1e-4) throw new Error(`${what}: vectors differ by ${worst}`);
-}
-
-async function measureSpeed(model: ElasticModel, rounds: number): Promise<SpeedResult[]> {
-  const { threads } = model.info();
-  const tensors = readSafetensors(model.checkpoint.files);
-  const read = (name: string): Float32Array => tensors.get(name)!.values;
-  const peers: OnnxEncoder[] = [];
-  for (const style of graphStyles)
-    peers.push(await OnnxEncoder.load(buildBertOnnx(model.config, read, style), threads));
-  const results: SpeedResult[] = [];
-  for (const [shape, lengths] of Object.entries(shapes)) {
-    const batch = makeBatch(lengths, model.config.vocabSize);
-    const own = async (): Promise<Float32Array> => (await model.forward(batch, forwardOptions)).data;
-    const feeds = peers.map((peer) => peer.pad(batch));
-    for (const [p, peer] of peers.entries())
-      checkSameVectors(await own(), await peer.forward(feeds[p]!), `${shape} ${graphStyles[p]!}`);
-    const { ms } = await alternate([own, ...peers.map((peer, p) => () => peer.forward(feeds[p]!))], rounds);
-    const [ownMs, ...peersMs] = ms as [number[], ...number[][]];
-    const result = {
-      shape,
-      threads,
-      medianMs: median(ownMs),
-      peerMs: { plain: median(peersMs[0]!), fused: median(peersMs[1]!) },
-      speedup: Math.min(...peersMs.map((peerMs) => medianSpeedup(ownMs, peerMs))),
-      bar: speedupBars[shape]!,
-    };
-    process.stderr.write(`${shape}, ${threads} threads: ${result.speedup.toFixed(2)}x onnxruntime\n`);
-    results.push(result);
+async function* runs(options: CpuBenchOptions): AsyncGenerator<Run> {
+  const { part, precisions, threads, rounds, out } = options;
+  const store = (key: Record<string, string | number>, run: Run): Run => {
+    writeRun(out, key, run);
+    return run;
+  };
+  if (part === 'index') {
+    for (const count of threads) yield store({ threads: count }, await measureIndexing(options, count));
+    return;
   }
-  for (const peer of peers) await peer.close();
-  return results;
-}
-
-async function measureCost(model: ElasticModel, rounds: number): Promise<CostResult[]> {
-  const results: CostResult[] = [];
-  for (const shape of costShapes) {
-    const batch = makeBatch(shapes[shape]!, model.config.vocabSize);
-    const subjects = levels.map((level) => () => model.forward(batch, { ...forwardOptions, level }));
-    const { ms } = await alternate(subjects, rounds);
-    for (const [i, level] of levels.entries()) {
-      if (level === 1) continue;
-      const cost = 1 / medianSpeedup(ms[i]!, ms[0]!);
-      const { computeFraction } = model.levels.find((entry) => entry.level === level)!;
-      results.push({ shape, level, medianMs: median(ms[i]!), computeFraction, cost, bar: costBars[level]! });
-      process.stderr.write(
-        `${shape}, level ${level}: ${cost.toFixed(3)} of level 1 (flops ${computeFraction.toFixed(3)})\n`,
-      );
+  for (const precision of precisions) {
+    if (part === 'threads') {
+      yield store({ precision }, await measureThreads(precision, rounds));
+      continue;
+    }
+    for (const count of threads) {
+      const run = await perThreads[part]({ precision, threads: count, rounds });
+      yield store({ precision, threads: count }, run);
     }
   }
-  return results;
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      rounds: { type: 'string', default: '9' },
-      out: { type: 'string', default: 'bench/results/cpu-f32.json' },
-    },
-  });
-  const rounds = Number(values.rounds);
-  const directory = defaultModelDirectory();
-  const folder = await mkdtemp(join(tmpdir(), 'elasticlm-bench-'));
-  try {
-    const elastic = join(folder, 'elastic');
-    await elasticize({ model: directory, output: elastic, texts: await documentation(), levels });
-    const speed: SpeedResult[] = [];
-    let cost: CostResult[] = [];
-    let isa = '';
-    for (const threads of threadCounts) {
-      await using model = await ElasticModel.load(elastic, { backend: 'cpu', threads });
-      isa = model.info().isa;
-      if (threads === 1) cost = await measureCost(model, rounds);
-      speed.push(...(await measureSpeed(model, rounds)));
-    }
-    const missed = [
-      ...speed.filter(({ speedup, bar }) => speedup < bar).map((r) => `${r.shape} on ${r.threads} threads`),
-      ...cost.filter((r) => r.cost > r.bar).map((r) => `${r.shape} at level ${r.level}`),
-    ];
-    writeRecord(values.out, {
-      isa,
-      precision: 'f32',
-      rounds,
-      peer: 'onnxruntime-node 1.30.0',
-      speed,
-      cost,
-      missed,
-    });
-    if (missed.length > 0) throw new Error(`bars missed: ${missed.join('; ')}`);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  const missed: string[] = [];
+  for await (const run of runs(parseOptions(process.argv.slice(2)))) missed.push(...run.missed);
+  if (missed.length === 0) return;
+  process.stderr.write(`bars missed:\n${missed.map((line) => `  ${line}\n`).join('')}`);
+  process.exitCode = 1;
 }
 
-await main();
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 2;
+}

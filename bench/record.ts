@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { dirname, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +16,11 @@ export interface RecordHead {
   modified: boolean;
   date: string;
   machine: { cpu: string; cores: number; memoryGiB: number; platform: string; node: string };
+}
+
+/** A record that is measured piece by piece: each run has the head of its own. */
+interface RunsRecord {
+  runs: (RecordHead & Record<string, unknown>)[];
 }
 
 export function recordHead(): RecordHead {
@@ -37,7 +42,24 @@ export function recordHead(): RecordHead {
 
 /** Stores a record as JSON, head first. */
 export function writeRecord(path: string, body: object): void {
+  write(path, { ...recordHead(), ...body });
+}
+
+/**
+ * Stores one run of a record in pieces, in the place of an earlier run with the same `key`. Runs stand in the order of
+ * their keys.
+ */
+export function writeRun(path: string, key: Record<string, string | number>, body: object): void {
+  const keyOf = (run: Record<string, unknown>): string =>
+    JSON.stringify(Object.keys(key).map((name) => run[name]));
+  const run = { ...recordHead(), ...key, ...body };
+  const earlier = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as RunsRecord).runs : [];
+  const others = earlier.filter((other) => keyOf(other) !== keyOf(run));
+  write(path, { runs: [...others, run].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1)) });
+}
+
+function write(path: string, content: object): void {
   mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, `${JSON.stringify({ ...recordHead(), ...body }, null, 2)}\n`);
+  writeFileSync(path, `${JSON.stringify(content, null, 2)}\n`);
   process.stderr.write(`record: ${relative(repositoryRoot, path)}\n`);
 }

@@ -1,14 +1,20 @@
-// Times whole forwards of a MiniLM-sized model with random weights: `encoder_bench [ISA] [SHAPE]`. One JSON
-// object per line: shape, level (uniform prefix of each layer), threads, median and p95 of a forward, GFLOP/s
-// by plan_flops, and its share of the multiply-add peak measured between the forwards. The levels of a shape
-// take turns, so that noise meets all of them. Fields that begin with cpu count the processor time of all
-// threads instead of the clock: on a machine that others use too, they tell what the code costs.
+// Times whole forwards of a model with random weights:
+//
+//   encoder_bench [ISA] [SHAPE] [PRECISION] [THREADS] [MODEL]
+//
+// An empty or missing ISA is the best one, an empty SHAPE, PRECISION (f32, bf16, i8) or THREADS all of them;
+// MODEL is minilm (default) or bertbase. One JSON object per line: shape, level (uniform prefix of each
+// layer), threads, median and p95 of a forward, GFLOP/s by plan_flops, and its share of that precision's
+// multiply-add peak, measured between the forwards. The levels of a shape take turns, so that noise meets all
+// of them. Fields that begin with cpu count the processor time of all threads instead of the clock: on a
+// machine that others use too, they tell what the code costs.
 #include <time.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <future>
 #include <memory>
 #include <string>
@@ -16,10 +22,7 @@
 
 #include "core/thread_pool.h"
 #include "exec/encoder.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "peak.h"
 
 namespace elasticlm::bench {
 namespace {
@@ -37,53 +40,19 @@ double cpu_ms() {
   return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) / 1e6;
 }
 
-constexpr int64_t kPeakLoops = 400000;  // about 2 ms
-constexpr int kPeakChains = 12;         // latency 4 times two units, and some to spare
+constexpr double kPeakSeconds = 0.002;
 
+// The loop that a forward is to be compared with: of the instructions that its linear layers use, none where
+// they have no instruction of their own.
+PeakLoop peak_of(Isa isa, Precision precision) {
 #if defined(__x86_64__)
-__attribute__((target("avx512f"))) float fma_loop_avx512() {
-  __m512 sums[kPeakChains];
-  for (__m512& sum : sums) sum = _mm512_set1_ps(1.0f);
-  const __m512 a = _mm512_set1_ps(0.999f);
-  const __m512 b = _mm512_set1_ps(0.001f);
-  for (int64_t i = 0; i < kPeakLoops; ++i) {
-#pragma GCC unroll 12
-    for (int c = 0; c < kPeakChains; ++c) sums[c] = _mm512_fmadd_ps(sums[c], a, b);
-  }
-  float total = 0;
-  for (const __m512& sum : sums) total += _mm512_cvtss_f32(sum);
-  return total;
-}
-
-__attribute__((target("avx2,fma"))) float fma_loop_avx2() {
-  __m256 sums[kPeakChains];
-  for (__m256& sum : sums) sum = _mm256_set1_ps(1.0f);
-  const __m256 a = _mm256_set1_ps(0.999f);
-  const __m256 b = _mm256_set1_ps(0.001f);
-  for (int64_t i = 0; i < kPeakLoops; ++i) {
-#pragma GCC unroll 12
-    for (int c = 0; c < kPeakChains; ++c) sums[c] = _mm256_fmadd_ps(sums[c], a, b);
-  }
-  float total = 0;
-  for (const __m256& sum : sums) total += _mm256_cvtss_f32(sum);
-  return total;
-}
+  const bool is_avx512 = isa == Isa::kAvx512 || isa == Isa::kAvx512Bf16;
+  if (precision == Precision::kI8) return is_avx512 ? kAvx512I8Peak : PeakLoop();
+  if (precision == Precision::kBF16) return isa == Isa::kAvx512Bf16 ? kAvx512Bf16Peak : PeakLoop();
+  if (is_avx512) return kAvx512F32Peak;
+  if (isa == Isa::kAvx2) return kAvx2F32Peak;
 #endif
-
-// GFLOP/s of one thread in f32 multiply-adds that touch registers only; 0 where no loop is written for the
-// ISA.
-double measure_peak(Isa isa) {
-#if defined(__x86_64__)
-  if (isa == Isa::kAvx512 || isa == Isa::kAvx2) {
-    const bool wide = isa == Isa::kAvx512;
-    const double begin = cpu_ms();
-    volatile float sink = wide ? fma_loop_avx512() : fma_loop_avx2();
-    static_cast<void>(sink);
-    return static_cast<double>(kPeakLoops * kPeakChains) * (wide ? 32 : 16) / (cpu_ms() - begin) / 1e6;
-  }
-#endif
-  static_cast<void>(isa);
-  return 0;
+  return isa == Isa::kGeneric && precision == Precision::kF32 ? kGenericF32Peak : PeakLoop();
 }
 
 struct Shape {
@@ -92,8 +61,11 @@ struct Shape {
 };
 
 std::vector<Shape> all_shapes() {
-  std::vector<Shape> shapes = {
-      {"1x16", {16}}, {"1x32", {32}}, {"1x128", {128}}, {"8x128", std::vector<int32_t>(8, 128)}};
+  std::vector<Shape> shapes = {{"1x16", {16}},
+                               {"1x32", {32}},
+                               {"1x64", {64}},
+                               {"1x128", {128}},
+                               {"8x128", std::vector<int32_t>(8, 128)}};
   Shape ragged{"ragged32", {}};
   for (int32_t i = 0; i < 32; ++i)
     ragged.lengths.push_back(8 + i * 37 % 32 * 120 / 31);  // 8 to 128, shuffled
@@ -101,13 +73,18 @@ std::vector<Shape> all_shapes() {
   return shapes;
 }
 
-EncoderConfig mini_lm() {
+EncoderConfig config_of(const std::string& model) {
+  const bool is_base = model == "bertbase";
+  if (!is_base && !model.empty() && model != "minilm") {
+    std::fprintf(stderr, "expected minilm or bertbase for MODEL, received %s\n", model.c_str());
+    std::exit(2);
+  }
   EncoderConfig config;
   config.vocab_size = 1000;
-  config.hidden_size = 384;
-  config.num_layers = 6;
+  config.hidden_size = is_base ? 768 : 384;
+  config.num_layers = is_base ? 12 : 6;
   config.num_heads = 12;
-  config.intermediate_size = 1536;
+  config.intermediate_size = 4 * config.hidden_size;
   config.max_position_embeddings = 512;
   config.type_vocab_size = 2;
   return config;
@@ -176,6 +153,8 @@ void run_shape(Encoder& encoder, const Shape& shape, int num_threads) {
   constexpr int kMostRounds = 60;
   constexpr size_t kNumLevels = std::size(kLevels);
   const EncoderConfig& config = encoder.weights().config;
+  const Precision precision = encoder.weights().precision;
+  const PeakLoop peak_loop = peak_of(encoder.isa(), precision);
   const std::vector<Structure> structures = make_structures(config);
   ThreadPool pool(num_threads);
   std::vector<OwnedBatch> batches;
@@ -187,7 +166,7 @@ void run_shape(Encoder& encoder, const Shape& shape, int num_threads) {
   std::vector<double> peaks;
   const Clock::time_point begin = Clock::now();
   for (int round = 0; round < kMostRounds && (round < 5 || ms_since(begin) < kBudgetMs); ++round) {
-    peaks.push_back(measure_peak(encoder.isa()));
+    peaks.push_back(peak_loop.run == nullptr ? 0.0 : measure_gflops(peak_loop, kPeakSeconds));
     for (size_t i = 0; i < kNumLevels; ++i) {
       // The first of two: its time counts the weights' way from memory that the other levels' turns have
       // evicted.
@@ -203,8 +182,9 @@ void run_shape(Encoder& encoder, const Shape& shape, int num_threads) {
     const double median_ms = quantile(wall[i], 0.5);
     const double cpu_median_ms = quantile(cpu[i], 0.5);
     const double gflop = plan_flops(config, structures, {batch.cu_seqlens, batch.structure_idx}) / 1e6;
-    std::printf("{\"shape\":\"%s\",\"level\":%g,\"precision\":\"f32\",\"threads\":%d,\"isa\":\"%s\",",
-                shape.name.c_str(), kLevels[i], num_threads, isa_name(encoder.isa()));
+    std::printf("{\"shape\":\"%s\",\"level\":%g,\"precision\":\"%s\",\"threads\":%d,\"isa\":\"%s\",",
+                shape.name.c_str(), kLevels[i], precision_name(precision), num_threads,
+                isa_name(effective_isa(encoder.isa(), precision)));
     std::printf("\"medianMs\":%.4f,\"p95Ms\":%.4f,\"gflops\":%.1f,\"timeOverLevel1\":%.3f,", median_ms,
                 quantile(wall[i], 0.95), gflop / median_ms, median_ms / quantile(wall[0], 0.5));
     std::printf("\"cpuMs\":%.4f,\"cpuTimeOverLevel1\":%.3f,", cpu_median_ms,
@@ -221,12 +201,20 @@ void run_shape(Encoder& encoder, const Shape& shape, int num_threads) {
 
 int main(int argc, char** argv) {
   using namespace elasticlm;
-  const std::string shape_name = argc > 2 ? argv[2] : "";
+  const auto argument = [&](int i) { return std::string(argc > i ? argv[i] : ""); };
+  const auto is_wanted = [&](int i, const std::string& name) {
+    return argument(i).empty() || argument(i) == name;
+  };
   try {
-    Encoder encoder(random_weights(bench::mini_lm(), 0, 1), choose_isa(argc > 1 ? argv[1] : ""), 2);
-    for (const int num_threads : {1, 2}) {
-      for (const bench::Shape& shape : bench::all_shapes()) {
-        if (shape_name.empty() || shape_name == shape.name) bench::run_shape(encoder, shape, num_threads);
+    for (const Precision precision : {Precision::kF32, Precision::kBF16, Precision::kI8}) {
+      if (!is_wanted(3, precision_name(precision))) continue;
+      Encoder encoder(random_weights(bench::config_of(argument(5)), 0, 1, precision), choose_isa(argument(1)),
+                      2);
+      for (const int num_threads : {1, 2}) {
+        if (!is_wanted(4, std::to_string(num_threads))) continue;
+        for (const bench::Shape& shape : bench::all_shapes()) {
+          if (is_wanted(2, shape.name)) bench::run_shape(encoder, shape, num_threads);
+        }
       }
     }
   } catch (const std::exception& error) {

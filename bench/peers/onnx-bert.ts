@@ -1,76 +1,27 @@
 import type { EncoderConfig } from '../../lib/types.js';
+import { concatColumns, elementTypes, GraphBuilder, transpose } from './onnx-graph.js';
 import { encodeModel } from './onnx-proto.js';
+import { DynamicQuantizer, type Matrix, type WeightForm } from './onnx-quantize.js';
 
 /**
- * Builds an ONNX graph of a BERT encoder with masked mean pooling and L2 normalisation from the same weights that we
- * load, so that onnxruntime and elasticlm compute the same thing.
- *
- * `fused` uses onnxruntime's own contrib operators (Attention, SkipLayerNormalization, BiasGelu), which is what its
- * transformer optimiser produces; `plain` is the standard-operator graph that an exporter produces, left to the
- * session's optimiser. The bench runs both and compares against the faster.
+ * Builds an ONNX graph of a BERT encoder from the same weights that we load, so that onnxruntime and elasticlm compute the
+ * same thing, with masked mean pooling and L2 normalisation or down to the hidden states.
  */
-export type GraphStyle = 'plain' | 'fused';
+export interface GraphForm {
+  /**
+   * `fused` uses onnxruntime's own contrib operators (Attention, SkipLayerNormalization, BiasGelu), which is what its
+   * transformer optimiser produces; `plain` is the standard-operator graph that an exporter produces, left to the
+   * session's optimiser.
+   */
+  style: 'plain' | 'fused';
+  /** dynamic int8 in all linear layers; f32 without it */
+  quantized?: WeightForm;
+  /** [B, E] 'pooled', or what transformers.js expects of a model: [B, S, E] 'last_hidden_state' */
+  output: 'pooled' | 'last_hidden_state';
+}
 
 /** Gives the f32 values of a checkpoint tensor by its Hugging Face name, row-major. */
 export type TensorReader = (name: string) => Float32Array;
-
-const FLOAT = 1;
-const INT32 = 6;
-const INT64 = 7;
-const attributeType = { f: 1, i: 2, ints: 7 } as const;
-
-class GraphBuilder {
-  readonly nodes: object[] = [];
-  readonly initializers: object[] = [];
-
-  float(name: string, dims: number[], data: Float32Array): string {
-    const rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    this.initializers.push({ name, dims, dataType: FLOAT, rawData });
-    return name;
-  }
-
-  int64(name: string, values: number[]): string {
-    const rawData = new Uint8Array(BigInt64Array.from(values.map(BigInt)).buffer);
-    this.initializers.push({ name, dims: [values.length], dataType: INT64, rawData });
-    return name;
-  }
-
-  node(
-    opType: string,
-    input: string[],
-    attributes: Record<string, number | number[]> = {},
-    domain = '',
-  ): string {
-    const name = `${opType}_${this.nodes.length}`;
-    const attribute = Object.entries(attributes).map(([key, value]) => {
-      if (Array.isArray(value)) return { name: key, ints: value, type: attributeType.ints };
-      const isFloat = key === 'epsilon' || key === 'scale';
-      return isFloat
-        ? { name: key, f: value, type: attributeType.f }
-        : { name: key, i: value, type: attributeType.i };
-    });
-    this.nodes.push({ name, opType, input, output: [name], attribute, domain });
-    return name;
-  }
-}
-
-function transpose(data: Float32Array, rows: number, columns: number): Float32Array {
-  const result = new Float32Array(data.length);
-  for (let r = 0; r < rows; r++)
-    for (let c = 0; c < columns; c++) result[c * rows + r] = data[r * columns + c]!;
-  return result;
-}
-
-/** [E, 3E]: the three projections side by side, as the Attention operator and one wide MatMul want them. */
-function concatColumns(parts: Float32Array[], rows: number, columns: number): Float32Array {
-  const result = new Float32Array(rows * columns * parts.length);
-  parts.forEach((part, p) => {
-    for (let r = 0; r < rows; r++) {
-      result.set(part.subarray(r * columns, (r + 1) * columns), r * columns * parts.length + p * columns);
-    }
-  });
-  return result;
-}
 
 interface LayerInput {
   hidden: string;
@@ -81,11 +32,15 @@ interface LayerInput {
 class BertGraph {
   private readonly graph = new GraphBuilder();
 
+  private readonly quantizer: DynamicQuantizer | undefined;
+
   constructor(
     private readonly config: EncoderConfig,
     private readonly read: TensorReader,
-    private readonly style: GraphStyle,
-  ) {}
+    private readonly form: GraphForm,
+  ) {
+    if (form.quantized !== undefined) this.quantizer = new DynamicQuantizer(this.graph, form.quantized);
+  }
 
   private vector(name: string): string {
     const data = this.read(name);
@@ -93,8 +48,14 @@ class BertGraph {
   }
 
   /** A linear layer's weight as MatMul wants it: [inputs, outputs]. */
-  private matrix(name: string, outputs: number, inputs: number): string {
-    return this.graph.float(name, [inputs, outputs], transpose(this.read(name), outputs, inputs));
+  private matrix(name: string, outputs: number, inputs: number): Matrix {
+    return { name, values: transpose(this.read(name), outputs, inputs), inputs, outputs };
+  }
+
+  private product(input: string, matrix: Matrix): string {
+    if (this.quantizer !== undefined) return this.quantizer.matMul(input, matrix);
+    const { name, values, inputs, outputs } = matrix;
+    return this.graph.node('MatMul', [input, this.graph.float(name, [inputs, outputs], values)]);
   }
 
   private layerNorm(input: string, prefix: string): string {
@@ -129,13 +90,17 @@ class BertGraph {
     );
   }
 
-  private qkvWeights(prefix: string): { weight: string; bias: string } {
+  /** The three projections side by side, as the fused attention wants them. */
+  private qkv(prefix: string): { matrix: Matrix; bias: string } {
     const E = this.config.hiddenSize;
     const parts = ['query', 'key', 'value'].map((part) => `${prefix}.attention.self.${part}`);
     const weights = parts.map((part) => transpose(this.read(`${part}.weight`), E, E));
     const biases = parts.map((part) => this.read(`${part}.bias`));
-    const weight = this.graph.float(`${prefix}.qkv.weight`, [E, 3 * E], concatColumns(weights, E, E));
-    return { weight, bias: this.graph.float(`${prefix}.qkv.bias`, [3 * E], concatColumns(biases, 1, E)) };
+    const values = concatColumns(weights, E, E);
+    return {
+      matrix: { name: `${prefix}.qkv.weight`, values, inputs: E, outputs: 3 * E },
+      bias: this.graph.float(`${prefix}.qkv.bias`, [3 * E], concatColumns(biases, 1, E)),
+    };
   }
 
   private plainAttention(input: LayerInput, prefix: string): string {
@@ -144,10 +109,10 @@ class BertGraph {
     const merge = graph.int64(`${prefix}.merge`, [0, 0, config.hiddenSize]);
     const project = (part: string): string => {
       const name = `${prefix}.attention.self.${part}`;
-      const product = graph.node('MatMul', [
+      const product = this.product(
         input.hidden,
         this.matrix(`${name}.weight`, config.hiddenSize, config.hiddenSize),
-      ]);
+      );
       return graph.node('Reshape', [graph.node('Add', [product, this.vector(`${name}.bias`)]), split]);
     };
     const query = graph.node('Transpose', [project('query')], { perm: [0, 2, 1, 3] });
@@ -161,22 +126,23 @@ class BertGraph {
   }
 
   private attention(input: LayerInput, prefix: string): string {
-    if (this.style === 'plain') return this.plainAttention(input, prefix);
-    const { weight, bias } = this.qkvWeights(prefix);
+    if (this.form.style === 'plain') return this.plainAttention(input, prefix);
+    const { matrix, bias } = this.qkv(prefix);
+    const { numHeads } = this.config;
+    if (this.quantizer !== undefined)
+      return this.quantizer.attention(input.hidden, matrix, { bias, mask: input.mask, numHeads });
+    const weight = this.graph.float(matrix.name, [matrix.inputs, matrix.outputs], matrix.values);
     const inputs = [input.hidden, weight, bias, input.mask];
-    return this.graph.node('Attention', inputs, { num_heads: this.config.numHeads }, 'com.microsoft');
+    return this.graph.node('Attention', inputs, { num_heads: numHeads }, 'com.microsoft');
   }
 
   /** LayerNorm(residual + input W + b) */
   private projectAndNorm(input: string, residual: string, names: { dense: string; norm: string }): string {
     const { graph, config } = this;
     const inputs = names.dense.includes('attention') ? config.hiddenSize : config.intermediateSize;
-    const product = graph.node('MatMul', [
-      input,
-      this.matrix(`${names.dense}.weight`, config.hiddenSize, inputs),
-    ]);
+    const product = this.product(input, this.matrix(`${names.dense}.weight`, config.hiddenSize, inputs));
     const bias = this.vector(`${names.dense}.bias`);
-    if (this.style === 'plain') {
+    if (this.form.style === 'plain') {
       return this.layerNorm(graph.node('Add', [graph.node('Add', [product, bias]), residual]), names.norm);
     }
     const norm = [this.vector(`${names.norm}.weight`), this.vector(`${names.norm}.bias`)];
@@ -187,7 +153,7 @@ class BertGraph {
   private gelu(product: string, biasName: string): string {
     const { graph } = this;
     const bias = this.vector(biasName);
-    if (this.style === 'fused') return graph.node('BiasGelu', [product, bias], {}, 'com.microsoft');
+    if (this.form.style === 'fused') return graph.node('BiasGelu', [product, bias], {}, 'com.microsoft');
     const x = graph.node('Add', [product, bias]);
     const constant = (name: string, value: number) =>
       graph.float(`${biasName}.${name}`, [1], Float32Array.of(value));
@@ -204,10 +170,10 @@ class BertGraph {
       norm: `${prefix}.attention.output.LayerNorm`,
     });
     const name = `${prefix}.intermediate.dense`;
-    const up = this.graph.node('MatMul', [
+    const up = this.product(
       attended,
       this.matrix(`${name}.weight`, this.config.intermediateSize, this.config.hiddenSize),
-    ]);
+    );
     return this.projectAndNorm(this.gelu(up, `${name}.bias`), attended, {
       dense: `${prefix}.output.dense`,
       norm: `${prefix}.output.LayerNorm`,
@@ -216,7 +182,7 @@ class BertGraph {
 
   private additiveMask(): string {
     const { graph } = this;
-    const mask = graph.node('Cast', ['attention_mask'], { to: FLOAT });
+    const mask = graph.node('Cast', ['attention_mask'], { to: elementTypes.float });
     const unsqueezed = graph.node('Unsqueeze', [mask, graph.int64('mask.axes', [1, 2])]);
     const inverted = graph.node('Sub', [graph.float('mask.one', [1], Float32Array.of(1)), unsqueezed]);
     return graph.node('Mul', [inverted, graph.float('mask.low', [1], Float32Array.of(-3.4e38))]);
@@ -226,7 +192,7 @@ class BertGraph {
     const { graph } = this;
     const axis = graph.int64('pool.axis', [1]);
     const weights = graph.node('Unsqueeze', [
-      graph.node('Cast', ['attention_mask'], { to: FLOAT }),
+      graph.node('Cast', ['attention_mask'], { to: elementTypes.float }),
       graph.int64('pool.last', [2]),
     ]);
     const sum = graph.node('ReduceSum', [graph.node('Mul', [hidden, weights]), axis], { keepdims: 0 });
@@ -237,16 +203,17 @@ class BertGraph {
   encode(): Uint8Array {
     let hidden = this.embeddings();
     const mask =
-      this.style === 'plain'
+      this.form.style === 'plain'
         ? this.additiveMask()
-        : this.graph.node('Cast', ['attention_mask'], { to: INT32 });
+        : this.graph.node('Cast', ['attention_mask'], { to: elementTypes.int32 });
     for (let layer = 0; layer < this.config.numLayers; layer++)
       hidden = this.encoderLayer({ hidden, mask, layer });
+    const { output } = this.form;
     this.graph.nodes.push({
       name: 'output',
       opType: 'Identity',
-      input: [this.meanPool(hidden)],
-      output: ['pooled'],
+      input: [output === 'pooled' ? this.meanPool(hidden) : hidden],
+      output: [output],
     });
     const tensor = (elemType: number, dims: string[]) => ({
       tensorType: { elemType, shape: { dim: dims.map((dimParam) => ({ dimParam })) } },
@@ -263,13 +230,21 @@ class BertGraph {
         name: 'bert',
         node: this.graph.nodes,
         initializer: this.graph.initializers,
-        input: inputs.map((name) => ({ name, type: tensor(INT64, ['batch', 'sequence']) })),
-        output: [{ name: 'pooled', type: tensor(FLOAT, ['batch', 'hidden']) }],
+        input: inputs.map((name) => ({ name, type: tensor(elementTypes.int64, ['batch', 'sequence']) })),
+        output: [
+          {
+            name: output,
+            type: tensor(
+              elementTypes.float,
+              output === 'pooled' ? ['batch', 'hidden'] : ['batch', 'sequence', 'hidden'],
+            ),
+          },
+        ],
       },
     });
   }
 }
 
-export function buildBertOnnx(config: EncoderConfig, read: TensorReader, style: GraphStyle): Uint8Array {
-  return new BertGraph(config, read, style).encode();
+export function buildBertOnnx(config: EncoderConfig, read: TensorReader, form: GraphForm): Uint8Array {
+  return new BertGraph(config, read, form).encode();
 }

@@ -1,5 +1,7 @@
 import type { PackedBatch } from '../../lib/types.js';
-import { loadPeer } from './install.js';
+import { loadPeer, peerLabel } from './install.js';
+import { buildBertOnnx, type GraphForm } from './onnx-bert.js';
+import { pad, type Peer, type PeerModel } from './peer.js';
 
 /** The part of onnxruntime-node that is used here. */
 interface OnnxTensor {
@@ -14,53 +16,56 @@ interface OnnxRuntime {
   Tensor: new (type: 'int64', data: BigInt64Array, dims: number[]) => OnnxTensor;
 }
 
-/** A padded batch as onnxruntime reads it: [B, longest] ids, types and mask. */
-export type PaddedFeeds = Record<string, OnnxTensor>;
+const packageName = 'onnxruntime-node';
+const styles: readonly GraphForm['style'][] = ['plain', 'fused'];
+
+/** Every way to write the model down in f32. */
+export const floatForms: readonly GraphForm[] = styles.map((style) => ({ style, output: 'pooled' }));
+
+/** Every way that `quantize_dynamic` may quantise it: which one is fastest depends on the shape. */
+export const int8Forms: readonly GraphForm[] = styles.flatMap((style) =>
+  (['s8', 'u8'] as const).flatMap((type) =>
+    [false, true].map(
+      (perChannel) => ({ style, quantized: { type, perChannel }, output: 'pooled' }) as const,
+    ),
+  ),
+);
+
+function describe({ style, quantized }: GraphForm): string {
+  if (quantized === undefined) return `f32, ${style} graph`;
+  return `dynamic int8, ${style} graph, ${quantized.type} weights per ${quantized.perChannel ? 'channel' : 'tensor'}`;
+}
 
 /** A session of onnxruntime-node with all of its graph optimisations, on a fixed number of threads. */
-export class OnnxEncoder {
+export class OnnxEncoder implements Peer {
+  readonly runtime = 'onnxruntime';
+
   private constructor(
-    private readonly runtime: OnnxRuntime,
+    readonly name: string,
+    private readonly onnx: OnnxRuntime,
     private readonly session: OnnxSession,
   ) {}
 
-  static async load(graph: Uint8Array, threads: number): Promise<OnnxEncoder> {
-    const runtime = loadPeer('onnxruntime-node') as OnnxRuntime;
-    const session = await runtime.InferenceSession.create(graph, {
+  static async load(model: PeerModel, form: GraphForm, threads: number): Promise<OnnxEncoder> {
+    const onnx = loadPeer(packageName) as OnnxRuntime;
+    const session = await onnx.InferenceSession.create(buildBertOnnx(model.config, model.read, form), {
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
       graphOptimizationLevel: 'all',
       executionMode: 'sequential',
     });
-    return new OnnxEncoder(runtime, session);
+    return new OnnxEncoder(`${peerLabel(packageName)}, ${describe(form)}`, onnx, session);
   }
 
-  /** Pads a packed batch to its longest sequence, outside of what is timed. */
-  pad(batch: PackedBatch): PaddedFeeds {
-    const numSequences = batch.cuSeqlens.length - 1;
-    const lengths = Array.from(
-      { length: numSequences },
-      (_, b) => batch.cuSeqlens[b + 1]! - batch.cuSeqlens[b]!,
-    );
-    const longest = Math.max(...lengths);
-    const ids = new BigInt64Array(numSequences * longest);
-    const types = new BigInt64Array(numSequences * longest);
-    const mask = new BigInt64Array(numSequences * longest);
-    lengths.forEach((length, b) => {
-      const begin = batch.cuSeqlens[b]!;
-      for (let i = 0; i < length; i++) {
-        ids[b * longest + i] = BigInt(batch.inputIds[begin + i]!);
-        types[b * longest + i] = BigInt(batch.tokenTypeIds[begin + i]!);
-        mask[b * longest + i] = 1n;
-      }
-    });
-    const tensor = (data: BigInt64Array) => new this.runtime.Tensor('int64', data, [numSequences, longest]);
-    return { input_ids: tensor(ids), token_type_ids: tensor(types), attention_mask: tensor(mask) };
-  }
-
-  /** [B, E] normalised mean of the hidden states. */
-  async forward(feeds: PaddedFeeds): Promise<Float32Array> {
-    return (await this.session.run(feeds))['pooled']!.data;
+  prepare(batch: PackedBatch): () => Promise<Float32Array> {
+    const { dims, ...padded } = pad(batch);
+    const tensor = (data: BigInt64Array): OnnxTensor => new this.onnx.Tensor('int64', data, dims);
+    const feeds = {
+      input_ids: tensor(padded.inputIds),
+      token_type_ids: tensor(padded.tokenTypeIds),
+      attention_mask: tensor(padded.attentionMask),
+    };
+    return async () => (await this.session.run(feeds))['pooled']!.data;
   }
 
   close(): Promise<void> {

@@ -26,8 +26,10 @@ export interface AddonModelSpec {
   structures: readonly Structure[];
   /** forwards that may run at once, each on a thread of its own; on the cpu they also share each other's work */
   threads: number;
-  /** of the cpu */
+  /** of the cpu: present where `cuda` is not */
   isa?: string;
+  /** of the cpu */
+  precision?: CpuPrecision;
   /** present: run on a GPU */
   cuda?: AddonCudaChoice;
 }
@@ -40,6 +42,9 @@ export interface AddonCudaChoice {
   precision: DevicePrecision;
   path: DevicePath;
 }
+
+/** What the cpu computes in. */
+export type CpuPrecision = Extract<Precision, 'f32' | 'bf16' | 'i8'>;
 
 /** What GPUs compute in. */
 export type DevicePrecision = Extract<Precision, 'f32' | 'bf16' | 'f16'>;
@@ -68,7 +73,7 @@ export interface AddonModelFacts {
   backend: Exclude<Backend, 'auto'>;
   /** instruction set: 'avx512', 'sm_90' */
   isa: string;
-  precision: DevicePrecision;
+  precision: CpuPrecision | DevicePrecision;
   threads: number;
   /** memory of the packed weights, on a GPU its own */
   weightBytes: number;
@@ -91,6 +96,9 @@ export interface AddonModel {
   close(): AddonCall;
 }
 
+/** What an index stores its vectors in. */
+export type VectorPrecision = Extract<Precision, 'f32' | 'i8'>;
+
 export interface AddonIndexSpec {
   threads: number;
   isa: string;
@@ -100,9 +108,12 @@ export interface AddonIndex {
   open(path: string): AddonCall;
   /** Copies one run of floats; `build` makes them an index. */
   append(vectors: Float32Array): void;
-  build(dims: number): AddonCall;
+  build(dims: number, precision: VectorPrecision): AddonCall;
   dims(): number;
   count(): number;
+  precision(): VectorPrecision;
+  /** memory of the vectors */
+  bytes(): number;
   /** `queries` [Q, dims]; `documents` and `scores` [Q, min(topK, count)] receive the result */
   search(queries: Float32Array, topK: number, documents: Int32Array, scores: Float32Array): AddonCall;
   close(): AddonCall;
@@ -130,6 +141,8 @@ export interface Addon {
     heads: Float64Array,
     neurons: Float64Array,
   ): AddonCall;
+  /** `vectors` [count, dims] to `codes` [count, dims rounded up to 64] and `scales` [count], as an i8 index stores them */
+  quantizeVectors(vectors: Float32Array, dims: number, codes: Uint8Array, scales: Float32Array): void;
   availableProcessors(): number;
   /** The instruction set that runs when `requested` ('' for the best one) is asked for. */
   chooseIsa(requested: string): string;

@@ -1,5 +1,5 @@
 /** The only door to native code. */
-export type { DevicePath, DevicePrecision, Output } from './addon.js';
+export type { CpuPrecision, DevicePath, DevicePrecision, Output, VectorPrecision } from './addon.js';
 export { findPackage, loadAddon } from './addon.js';
 export { findCudaLibrary } from './cuda-library.js';
 export {
@@ -13,6 +13,8 @@ export { allocateFloats, unshared } from './memory.js';
 export { NativeModel } from './native-model.js';
 export type { ActivationSums, NativeForwardSpec, NativeModelFacts, NativeModelSpec } from './native-model.js';
 export { NativeIndex } from './native-index.js';
-export type { NativeIndexOptions, SearchResult } from './native-index.js';
+export type { NativeIndexOptions, NativeIndexSource, SearchResult } from './native-index.js';
+export { quantizeVectors } from './quantize-vectors.js';
+export type { QuantizedVectors } from './quantize-vectors.js';
 export { outgoingNorms, writePermutedCheckpoint } from './checkpoint-tools.js';
 export type { CheckpointSource, OutgoingNorms, Permutation } from './checkpoint-tools.js';

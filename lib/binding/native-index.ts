@@ -1,7 +1,7 @@
 /** Exact nearest neighbours by dot product, in native memory. */
 import { setImmediate } from 'node:timers/promises';
 import { describeValue, ElasticError } from '../errors.js';
-import { loadAddon, type AddonIndex } from './addon.js';
+import { loadAddon, type AddonIndex, type VectorPrecision } from './addon.js';
 import { captureCallSite, runCall } from './call.js';
 import { resolveIsa, resolveThreads } from './environment.js';
 import { Lifecycle } from './lifecycle.js';
@@ -10,6 +10,14 @@ import { unshared } from './memory.js';
 export interface NativeIndexOptions {
   /** threads to search with; default as for a model */
   threads?: number;
+}
+
+export interface NativeIndexSource {
+  /** [count, dims] */
+  vectors: Float32Array;
+  dims: number;
+  /** what to store the vectors in; default 'f32' */
+  precision?: VectorPrecision;
 }
 
 /** Best first; equal scores in rising document order. k = min(topK, count). */
@@ -40,10 +48,9 @@ export class NativeIndex {
     return index;
   }
 
-  /** Copies [count, dims] vectors, a part at a time: `vectors` stays as it is until the promise settles. */
+  /** Copies the vectors, a part at a time: they stay as they are until the promise settles. */
   static async fromVectors(
-    vectors: Float32Array,
-    dims: number,
+    { vectors, dims, precision = 'f32' }: NativeIndexSource,
     options: NativeIndexOptions = {},
   ): Promise<NativeIndex> {
     const site = captureCallSite();
@@ -59,7 +66,7 @@ export class NativeIndex {
       if (begin > 0) await setImmediate();
       index.#native.append(unshared(vectors.subarray(begin, begin + floatsPerTurn)));
     }
-    await index.#closeOnError(runCall(() => index.#native.build(dims), site));
+    await index.#closeOnError(runCall(() => index.#native.build(dims, precision), site));
     return index;
   }
 
@@ -85,6 +92,17 @@ export class NativeIndex {
   get count(): number {
     this.#lifecycle.check('NativeIndex.count');
     return this.#native.count();
+  }
+
+  get precision(): VectorPrecision {
+    this.#lifecycle.check('NativeIndex.precision');
+    return this.#native.precision();
+  }
+
+  /** Memory of the vectors. */
+  get bytes(): number {
+    this.#lifecycle.check('NativeIndex.bytes');
+    return this.#native.bytes();
   }
 
   /** The `topK` best documents of each of [Q, dims] queries. `queries` is copied before this returns. */

@@ -97,7 +97,8 @@ export class NativeModel {
 
   /**
    * One batch's activations: add them up in the batches' order, so that the totals are the same bits every time.
-   * @throws ELASTICLM_BACKEND_UNAVAILABLE on backend 'cuda', which does not measure them
+   * @throws ELASTICLM_BACKEND_UNAVAILABLE on backend 'cuda', which does not measure them; ELASTICLM_PRECISION_UNSUPPORTED for
+   * a model that is not in f32
    */
   async calibrate(batch: PackedBatch, signal?: AbortSignal): Promise<ActivationSums> {
     const site = captureCallSite();

@@ -1,9 +1,10 @@
 /** A denser and an index: documents in once, at one level; queries at any level. */
 import { setImmediate } from 'node:timers/promises';
+import type { VectorPrecision } from '../binding/index.js';
 import { ElasticError } from '../errors.js';
 import type { ElasticDenser, RunOptions } from '../heads/index.js';
-import { IndexWriter } from './index-file.js';
-import { VectorIndex, type Hit } from './vector-index.js';
+import { IndexWriter, type IndexShape } from './index-file.js';
+import { checkVectorPrecision, VectorIndex, type Hit } from './vector-index.js';
 
 export interface RetrieverDocument {
   id: string;
@@ -17,6 +18,8 @@ export interface BuildOptions {
   maxLength?: number | undefined;
   /** file to write the index to and map it from; default: the vectors stay in memory */
   path?: string | undefined;
+  /** what the index stores its vectors in; default 'f32', see IndexOptions */
+  precision?: VectorPrecision | undefined;
   /** after each part: documents encoded so far, and their tokens */
   onProgress?: ((done: { documents: number; tokens: number }) => void) | undefined;
   signal?: AbortSignal | undefined;
@@ -56,8 +59,10 @@ export class DenseRetriever {
     documents: Iterable<RetrieverDocument> | AsyncIterable<RetrieverDocument>,
     options: BuildOptions = {},
   ): Promise<DenseRetriever> {
-    const { path } = options;
-    const sink = path === undefined ? new MemorySink(denser.dims) : await FileSink.create(path, denser.dims);
+    const { path, precision = 'f32' } = options;
+    checkVectorPrecision(precision);
+    const shape = { dims: denser.dims, precision };
+    const sink = path === undefined ? new MemorySink(shape) : await FileSink.create(path, shape);
     try {
       const done = { documents: 0, tokens: 0 };
       for await (const part of partsOf(documents)) {
@@ -112,12 +117,12 @@ interface Sink {
 }
 
 class MemorySink implements Sink {
-  readonly #dims: number;
+  readonly #shape: IndexShape;
   readonly #ids: string[] = [];
   readonly #parts: Float32Array[] = [];
 
-  constructor(dims: number) {
-    this.#dims = dims;
+  constructor(shape: IndexShape) {
+    this.#shape = shape;
   }
 
   append(ids: readonly string[], vectors: Float32Array): Promise<void> {
@@ -127,14 +132,15 @@ class MemorySink implements Sink {
   }
 
   async finish(): Promise<VectorIndex> {
-    const vectors = new Float32Array(this.#ids.length * this.#dims);
+    const { dims, precision } = this.#shape;
+    const vectors = new Float32Array(this.#ids.length * dims);
     let begin = 0;
     for (const part of this.#parts) {
       if (begin > 0) await setImmediate(); // one part a turn, under a millisecond each
       vectors.set(part, begin);
       begin += part.length;
     }
-    return VectorIndex.from({ ids: this.#ids, vectors, dims: this.#dims });
+    return VectorIndex.from({ ids: this.#ids, vectors, dims }, { precision });
   }
 
   abandon(): Promise<void> {
@@ -152,8 +158,8 @@ class FileSink implements Sink {
     this.#writer = writer;
   }
 
-  static async create(path: string, dims: number): Promise<FileSink> {
-    return new FileSink(path, await IndexWriter.create(path, dims));
+  static async create(path: string, shape: IndexShape): Promise<FileSink> {
+    return new FileSink(path, await IndexWriter.create(path, shape));
   }
 
   append(ids: readonly string[], vectors: Float32Array): Promise<void> {

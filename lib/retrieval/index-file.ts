@@ -1,13 +1,23 @@
 /** The index file of `native/search/vector_index.h`, from the TypeScript side: written here, its ids read here. */
 import { randomUUID } from 'node:crypto';
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
+import { quantizeVectors, type VectorPrecision } from '../binding/index.js';
 import { describeValue, ElasticError } from '../errors.js';
 
 const magic = 'ELMVIDX1';
 const headerBytes = 64;
+const precisionCodes: Record<VectorPrecision, number> = { f32: 0, i8: 1 };
+/** Quantised per turn of the event loop: about a millisecond. */
+const floatsPerTurn = 1 << 20;
 
-interface Header {
+/** What the vectors of an index are like. */
+export interface IndexShape {
   dims: number;
+  precision: VectorPrecision;
+}
+
+interface Header extends IndexShape {
   count: number;
   idsOffset: number;
   idsBytes: number;
@@ -21,37 +31,52 @@ export class IndexWriter {
   readonly #path: string;
   readonly #temporary: string;
   readonly #file: FileHandle;
-  readonly #dims: number;
+  readonly #shape: IndexShape;
   /** ids as JSON strings */
   readonly #ids: string[] = [];
+  /** of the quantised vectors; they stand behind all codes */
+  readonly #scales: Float32Array[] = [];
   #position = headerBytes;
 
-  private constructor(path: string, temporary: string, file: FileHandle, dims: number) {
+  private constructor(path: string, temporary: string, file: FileHandle, shape: IndexShape) {
     this.#path = path;
     this.#temporary = temporary;
     this.#file = file;
-    this.#dims = dims;
+    this.#shape = shape;
   }
 
   /** @throws ELASTICLM_FILE_UNWRITABLE */
-  static async create(path: string, dims: number): Promise<IndexWriter> {
+  static async create(path: string, shape: IndexShape): Promise<IndexWriter> {
     const temporary = `${path}.${randomUUID()}.tmp`;
     const file = await writing(path, () => open(temporary, 'wx'));
-    return new IndexWriter(path, temporary, file, dims);
+    return new IndexWriter(path, temporary, file, shape);
   }
 
   /** @param vectors [ids.length, dims] */
   async append(ids: readonly string[], vectors: Float32Array): Promise<void> {
-    await this.#write(bytesOf(vectors));
+    if (this.#shape.precision === 'f32') await this.#write(bytesOf(vectors));
+    else await this.#appendQuantized(vectors);
     for (const id of ids) this.#ids.push(JSON.stringify(id));
   }
 
+  async #appendQuantized(vectors: Float32Array): Promise<void> {
+    const { dims } = this.#shape;
+    const step = Math.max(1, Math.floor(floatsPerTurn / dims)) * dims;
+    for (let begin = 0; begin < vectors.length; begin += step) {
+      const { codes, scales } = quantizeVectors(vectors.subarray(begin, begin + step), dims);
+      this.#scales.push(scales);
+      await this.#write(codes);
+      await setImmediate();
+    }
+  }
+
   async finish(): Promise<void> {
+    for (const scales of this.#scales) await this.#write(bytesOf(scales));
     const idsOffset = this.#position;
     const idBytes = Buffer.from(`[${this.#ids.join(',')}]`);
     await this.#write(idBytes);
     const header = encodeHeader({
-      dims: this.#dims,
+      ...this.#shape,
       count: this.#ids.length,
       idsOffset,
       idsBytes: idBytes.length,
@@ -104,19 +129,20 @@ function parseIds(text: string): string[] | undefined {
   }
 }
 
-function encodeHeader({ dims, count, idsOffset, idsBytes }: Header): Buffer {
+function encodeHeader({ dims, precision, count, idsOffset, idsBytes }: Header): Buffer {
   const header = Buffer.alloc(headerBytes);
   header.write(magic, 'latin1');
   header.writeUInt32LE(dims, 8);
+  header.writeUInt32LE(precisionCodes[precision], 12);
   header.writeBigUInt64LE(BigInt(count), 16);
   header.writeBigUInt64LE(BigInt(idsOffset), 24);
   header.writeBigUInt64LE(BigInt(idsBytes), 32);
   return header;
 }
 
-function decodeHeader(header: Buffer): Header {
+/** Of a header that native code has checked. */
+function decodeHeader(header: Buffer): Pick<Header, 'count' | 'idsOffset' | 'idsBytes'> {
   return {
-    dims: header.readUInt32LE(8),
     count: Number(header.readBigUInt64LE(16)),
     idsOffset: Number(header.readBigUInt64LE(24)),
     idsBytes: Number(header.readBigUInt64LE(32)),

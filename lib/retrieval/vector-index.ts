@@ -1,7 +1,7 @@
 /** Exact nearest neighbours by dot product: vectors with ids, in memory or mapped from a file. */
 import { copyFile, rename, rm } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
-import { NativeIndex, type NativeIndexOptions } from '../binding/index.js';
+import { NativeIndex, type NativeIndexOptions, type VectorPrecision } from '../binding/index.js';
 import { describeValue, ElasticError } from '../errors.js';
 import { IndexWriter, readIndexIds } from './index-file.js';
 
@@ -12,6 +12,14 @@ export interface VectorSource {
   /** [count, dims] f32; not to be changed while the index is open */
   vectors: Float32Array;
   dims: number;
+}
+
+export interface IndexOptions extends NativeIndexOptions {
+  /**
+   * What to store the vectors in; default 'f32'. 'i8' takes a quarter of the memory and of the time of a search: each vector
+   * is quantised with a scale of its own, and so is the query; scores are off by about 0.001 between unit vectors.
+   */
+  precision?: VectorPrecision;
 }
 
 export interface SearchOptions {
@@ -31,11 +39,17 @@ export interface Hit {
 /** Where the vectors of an index lie. */
 type Origin = { vectors: Float32Array } | { path: string };
 
+const vectorPrecisions: readonly unknown[] = ['f32', 'i8'] satisfies VectorPrecision[];
+
 const defaultTopK = 10;
 
 export class VectorIndex {
   /** floats of one vector */
   readonly dims: number;
+  /** what the vectors are stored in */
+  readonly precision: VectorPrecision;
+  /** memory of the vectors, or their part of the mapped file */
+  readonly bytes: number;
   readonly #native: NativeIndex;
   readonly #ids: readonly string[];
   readonly #origin: Origin;
@@ -43,14 +57,18 @@ export class VectorIndex {
   private constructor(native: NativeIndex, ids: readonly string[], origin: Origin) {
     this.#native = native;
     this.dims = native.dims;
+    this.precision = native.precision;
+    this.bytes = native.bytes;
     this.#ids = ids;
     this.#origin = origin;
   }
 
   /** @throws ELASTICLM_ARGUMENT_INVALID */
-  static async from(source: VectorSource, options: NativeIndexOptions = {}): Promise<VectorIndex> {
+  static async from(source: VectorSource, options: IndexOptions = {}): Promise<VectorIndex> {
     const { ids, vectors, dims } = source;
+    const { precision = 'f32', ...nativeOptions } = options;
     checkIds(ids);
+    checkVectorPrecision(precision);
     if (
       !(vectors instanceof Float32Array) ||
       !Number.isInteger(dims) ||
@@ -63,7 +81,8 @@ export class VectorIndex {
         received: `${describeValue(vectors)} with dims ${describeValue(dims)}`,
       });
     }
-    return new VectorIndex(await NativeIndex.fromVectors(vectors, dims, options), [...ids], { vectors });
+    const native = await NativeIndex.fromVectors({ vectors, dims, precision }, nativeOptions);
+    return new VectorIndex(native, [...ids], { vectors });
   }
 
   /**
@@ -96,7 +115,7 @@ export class VectorIndex {
       await copyIntoPlace(this.#origin.path, path);
       return;
     }
-    const writer = await IndexWriter.create(path, this.dims);
+    const writer = await IndexWriter.create(path, this);
     try {
       await writer.append(this.#ids, this.#origin.vectors);
       await writer.finish();
@@ -146,6 +165,16 @@ export function checkIds(ids: readonly unknown[]): void {
     expected: 'a string',
     subject: `id ${wrong}`,
     received: describeValue(ids[wrong]),
+  });
+}
+
+/** @throws ELASTICLM_ARGUMENT_INVALID */
+export function checkVectorPrecision(precision: unknown): asserts precision is VectorPrecision {
+  if (vectorPrecisions.includes(precision)) return;
+  throw ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {
+    expected: "'f32' or 'i8'",
+    subject: 'options.precision',
+    received: describeValue(precision),
   });
 }
 

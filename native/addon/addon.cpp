@@ -9,6 +9,7 @@
 #include "addon/index_object.h"
 #include "addon/model_object.h"
 #include "core/cpu_features.h"
+#include "search/vector_index.h"
 
 namespace elasticlm {
 namespace {
@@ -28,6 +29,21 @@ Napi::Value choose_isa_name(const Napi::CallbackInfo& info) {
   });
 }
 
+// Codes and scales of an i8 index, for the file that JavaScript writes.
+void quantize_vectors_sync(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const std::vector<float> vectors = to_floats(info[0], "vectors");
+    const int64_t dims = to_count(info[1], "dims");
+    const OutputArray<uint8_t> codes = to_uint8_output(info[2], "codes");
+    const OutputArray<float> scales = to_float_output(info[3], "scales");
+    if (dims < 1 || std::ssize(vectors) != scales.size * dims ||
+        codes.size != scales.size * code_stride(dims)) {
+      fail_contract("vectors, codes and scales", "[count, dims], [count, whole cache lines] and [count]");
+    }
+    quantize_vectors(vectors, dims, codes.data, scales.data);
+  });
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   guarded(env, [&] { env.SetInstanceData(std::make_unique<Environment>(env).release()); });
   exports["Model"] = ModelObject::define(env);
@@ -38,6 +54,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["outgoingNorms"] = Napi::Function::New<outgoing_norms_async>(env, "outgoingNorms");
   exports["availableProcessors"] =
       Napi::Function::New<available_processors_value>(env, "availableProcessors");
+  exports["quantizeVectors"] = Napi::Function::New<quantize_vectors_sync>(env, "quantizeVectors");
   exports["chooseIsa"] = Napi::Function::New<choose_isa_name>(env, "chooseIsa");
   return exports;
 }

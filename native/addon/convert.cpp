@@ -168,4 +168,8 @@ OutputArray<int32_t> to_int32_output(const Napi::Value& value, const char* subje
   return to_output<Napi::Int32Array, int32_t>(value, napi_int32_array, subject);
 }
 
+OutputArray<uint8_t> to_uint8_output(const Napi::Value& value, const char* subject) {
+  return to_output<Napi::Uint8Array, uint8_t>(value, napi_uint8_array, subject);
+}
+
 }  // namespace elasticlm

@@ -36,5 +36,6 @@ struct OutputArray {
 OutputArray<float> to_float_output(const Napi::Value& value, const char* subject);
 OutputArray<double> to_double_output(const Napi::Value& value, const char* subject);
 OutputArray<int32_t> to_int32_output(const Napi::Value& value, const char* subject);
+OutputArray<uint8_t> to_uint8_output(const Napi::Value& value, const char* subject);
 
 }  // namespace elasticlm

@@ -6,6 +6,16 @@
 #include "addon/convert.h"
 
 namespace elasticlm {
+namespace {
+
+Precision to_index_precision(const Napi::Value& value) {
+  const std::string name = to_string(value, "precision");
+  if (name == precision_name(Precision::kI8)) return Precision::kI8;
+  if (name != precision_name(Precision::kF32)) fail_contract("precision", "'f32' or 'i8'");
+  return Precision::kF32;
+}
+
+}  // namespace
 
 Napi::Function IndexObject::define(Napi::Env env) {
   return DefineClass(env, "Index",
@@ -15,6 +25,8 @@ Napi::Function IndexObject::define(Napi::Env env) {
                          InstanceMethod<&IndexObject::build>("build"),
                          InstanceMethod<&IndexObject::dims>("dims"),
                          InstanceMethod<&IndexObject::count>("count"),
+                         InstanceMethod<&IndexObject::precision>("precision"),
+                         InstanceMethod<&IndexObject::bytes>("bytes"),
                          InstanceMethod<&IndexObject::search>("search"),
                          InstanceMethod<&IndexObject::close>("close"),
                      });
@@ -57,12 +69,13 @@ void IndexObject::append(const Napi::CallbackInfo& info) {
 
 Napi::Value IndexObject::build(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const auto work = [state = state_, dims = to_count(info[0], "dims")](const Job&) {
+    const auto work = [state = state_, dims = to_count(info[0], "dims"),
+                       precision = to_index_precision(info[1])](const Job&) {
       std::vector<float> vectors;
       for (const std::vector<float>& part : std::exchange(state->appended, {})) {
         vectors.insert(vectors.end(), part.begin(), part.end());
       }
-      state->index.emplace(vectors, dims);
+      state->index.emplace(vectors, dims, precision);
     };
     return Environment::of(info.Env()).start(executor_, work);
   });
@@ -76,6 +89,16 @@ Napi::Value IndexObject::dims(const Napi::CallbackInfo& info) {
 Napi::Value IndexObject::count(const Napi::CallbackInfo& info) {
   return guarded(info.Env(),
                  [&] { return Napi::Number::New(info.Env(), static_cast<double>(index().count())); });
+}
+
+Napi::Value IndexObject::precision(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(),
+                 [&] { return Napi::String::New(info.Env(), precision_name(index().precision())); });
+}
+
+Napi::Value IndexObject::bytes(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(),
+                 [&] { return Napi::Number::New(info.Env(), static_cast<double>(index().bytes())); });
 }
 
 Napi::Value IndexObject::search(const Napi::CallbackInfo& info) {

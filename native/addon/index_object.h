@@ -37,6 +37,8 @@ class IndexObject : public Napi::ObjectWrap<IndexObject> {
   Napi::Value build(const Napi::CallbackInfo& info);
   Napi::Value dims(const Napi::CallbackInfo& info);
   Napi::Value count(const Napi::CallbackInfo& info);
+  Napi::Value precision(const Napi::CallbackInfo& info);
+  Napi::Value bytes(const Napi::CallbackInfo& info);
   Napi::Value search(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 

@@ -18,7 +18,8 @@ namespace elasticlm {
   void embedding_forward_##isa(const EmbeddingArgs& args);                         \
   void pooling_forward_##isa(const PoolingArgs& args);                             \
   void quantize_forward_##isa(const QuantizeArgs& args);                           \
-  void dot_product_forward_##isa(const DotProductArgs& args);
+  void dot_product_forward_##isa(const DotProductArgs& args);                      \
+  void dot_product_i8_forward_##isa(const DotProductI8Args& args);
 
 // activation_norm_accumulate has one scalar version: it runs in calibration only, beside a forward that costs
 // 30 times as much.
@@ -34,6 +35,7 @@ namespace elasticlm {
     .quantize_forward = quantize_forward_##suffix, .pooling_forward = pooling_forward_##suffix,         \
     .activation_norm_accumulate = activation_norm_accumulate_ref,                                       \
     .dot_product_forward = dot_product_forward_##suffix,                                                \
+    .dot_product_i8_forward = dot_product_i8_forward_##suffix,                                          \
   }
 
 void activation_norm_accumulate_ref(const ActivationNormArgs& args);

@@ -28,6 +28,7 @@ struct KernelTable {
   PoolingForward pooling_forward;
   ActivationNormAccumulate activation_norm_accumulate;
   DotProductForward dot_product_forward;
+  DotProductI8Forward dot_product_i8_forward;
 
   LinearForward linear_forward(Precision precision) const {
     switch (precision) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "core/aligned_buffer.h"
@@ -13,7 +14,7 @@ namespace {
 // smallest common L2 (1 MB), which leaves room for the queries, the scores and the candidates.
 constexpr int64_t kDocumentBlockBytes = 256 * 1024;
 // Queries scored at a time, so that their scores for one block stay in L2 as well (16 x 170 floats at 384
-// dims: 11 KB).
+// dims: 11 KB; 43 KB in i8).
 constexpr int64_t kQueryTile = 16;
 // Queries that share one pass over the documents: far past the point where arithmetic hides the memory
 // traffic.
@@ -36,9 +37,38 @@ bool is_better(const Candidate& a, const Candidate& b) {
   return a.document < b.document;
 }
 
+// Scores that are compared with the worst candidate at once: four vectors of the baseline target.
+constexpr int64_t kScoresAtOnce = 16;
+
+bool any_above(const float* scores, float limit) {
+  int above = 0;
+  for (int64_t i = 0; i < kScoresAtOnce; ++i) above |= scores[i] > limit ? 1 : 0;
+  return above != 0;
+}
+
 // The k best candidates of one query that one worker has seen: a heap with the worst of them in front.
 class BestOf {
  public:
+  // Scores of documents [first, first + count), which rise from call to call: once k are held, an equal score
+  // comes too late.
+  void add_all(const float* scores, int64_t count, int64_t first, size_t top_k) {
+    int64_t i = 0;
+    while (i < count) {
+      const bool is_whole = i + kScoresAtOnce <= count;
+      const bool has_limit = heap_.size() == top_k && !std::isnan(heap_.front().score);
+      if (is_whole && has_limit && !any_above(scores + i, heap_.front().score)) {
+        i += kScoresAtOnce;
+        continue;
+      }
+      const int64_t end = is_whole ? i + kScoresAtOnce : count;
+      for (; i < end; ++i) add({scores[i], static_cast<int32_t>(first + i)}, top_k);
+    }
+  }
+
+  void clear() { heap_.clear(); }
+  const std::vector<Candidate>& candidates() const { return heap_; }
+
+ private:
   void add(Candidate candidate, size_t top_k) {
     if (heap_.size() < top_k) {
       heap_.push_back(candidate);
@@ -49,10 +79,6 @@ class BestOf {
       std::push_heap(heap_.begin(), heap_.end(), is_better);
     }
   }
-  void clear() { heap_.clear(); }
-  const std::vector<Candidate>& candidates() const { return heap_; }
-
- private:
   std::vector<Candidate> heap_;
 };
 
@@ -61,31 +87,73 @@ struct Worker {
   std::vector<BestOf> best;  // [queries of a group]
 };
 
+// The queries of a group as the index's kernel reads them.
+class Queries {
+ public:
+  Queries(const VectorIndex& index, std::span<const float> queries) : index_(index), floats_(queries) {
+    if (index.precision() == Precision::kF32) return;
+    const int64_t dims = index.dims();
+    const int64_t stride = code_stride(dims);
+    const int64_t count = size();
+    std::vector<uint8_t> codes(static_cast<size_t>(count * stride));
+    std::vector<float> scales(static_cast<size_t>(count));
+    quantize_vectors(queries, dims, codes.data(), scales.data());
+    codes_.resize(codes.size());
+    std::ranges::transform(codes, codes_.begin(),
+                           [](uint8_t code) { return static_cast<int8_t>(code - 128); });
+    for (int64_t i = 0; i < count; ++i) {
+      const auto row = codes_.begin() + i * stride;
+      scales_.push_back({scales[static_cast<size_t>(i)], std::accumulate(row, row + stride, int32_t{0})});
+    }
+  }
+
+  int64_t size() const { return static_cast<int64_t>(floats_.size()) / index_.dims(); }
+
+  // scores: [num_queries, num_documents].
+  void score(const KernelTable& kernels, int64_t query, int64_t num_queries, int64_t document,
+             int64_t num_documents, float* scores) const {
+    const int64_t dims = index_.dims();
+    if (index_.precision() == Precision::kF32) {
+      return kernels.dot_product_forward({.queries = floats_.data() + query * dims,
+                                          .documents = index_.vectors() + document * dims,
+                                          .scores = scores,
+                                          .num_queries = num_queries,
+                                          .num_documents = num_documents,
+                                          .dims = dims});
+    }
+    const int64_t stride = code_stride(dims);
+    kernels.dot_product_i8_forward({.queries = codes_.data() + query * stride,
+                                    .query_scales = scales_.data() + query,
+                                    .documents = index_.codes() + document * stride,
+                                    .document_scales = index_.scales() + document,
+                                    .scores = scores,
+                                    .num_queries = num_queries,
+                                    .num_documents = num_documents,
+                                    .dims = dims});
+  }
+
+ private:
+  const VectorIndex& index_;
+  std::span<const float> floats_;  // [size(), dims]
+  std::vector<int8_t> codes_;      // [size(), code_stride(dims)], i8 only
+  std::vector<RowScale> scales_;   // [size()], i8 only
+};
+
 // Scores documents [begin, end) against the group's queries and keeps the best.
 struct BlockScorer {
-  const VectorIndex& index;
+  const Queries& queries;
   const KernelTable& kernels;
-  std::span<const float> queries;  // [queries of the group, dims]
   size_t top_k;
 
   void run(int64_t begin, int64_t end, Worker& worker) const {
-    const int64_t dims = index.dims();
-    const int64_t num_queries = static_cast<int64_t>(queries.size()) / dims;
     const int64_t num_documents = end - begin;
-    for (int64_t q = 0; q < num_queries; q += kQueryTile) {
-      const int64_t tile = std::min(kQueryTile, num_queries - q);
-      kernels.dot_product_forward({.queries = queries.data() + q * dims,
-                                   .documents = index.vectors() + begin * dims,
-                                   .scores = worker.scores.data(),
-                                   .num_queries = tile,
-                                   .num_documents = num_documents,
-                                   .dims = dims});
+    for (int64_t q = 0; q < queries.size(); q += kQueryTile) {
+      const int64_t tile = std::min(kQueryTile, queries.size() - q);
+      float* const scores = worker.scores.data();
+      queries.score(kernels, q, tile, begin, num_documents, scores);
       for (int64_t i = 0; i < tile; ++i) {
-        BestOf& best = worker.best[static_cast<size_t>(q + i)];
-        const float* scores = worker.scores.data() + i * num_documents;
-        for (int64_t d = 0; d < num_documents; ++d) {
-          best.add({scores[d], static_cast<int32_t>(begin + d)}, top_k);
-        }
+        worker.best[static_cast<size_t>(q + i)].add_all(scores + i * num_documents, num_documents, begin,
+                                                        top_k);
       }
     }
   }
@@ -127,8 +195,7 @@ void search(const VectorIndex& index, const SearchArgs& args, const KernelTable&
   if (num_queries == 0 || top_k == 0) return;
 
   const int64_t group = std::min(num_queries, queries_per_group(top_k, pool.num_threads()));
-  const int64_t block =
-      std::clamp<int64_t>(kDocumentBlockBytes / (dims * static_cast<int64_t>(sizeof(float))), 1, count);
+  const int64_t block = std::clamp<int64_t>(kDocumentBlockBytes / (index.bytes() / count), 1, count);
   const int64_t num_blocks = (count + block - 1) / block;
 
   std::vector<Worker> workers(static_cast<size_t>(pool.num_threads()));
@@ -142,12 +209,9 @@ void search(const VectorIndex& index, const SearchArgs& args, const KernelTable&
     for (Worker& worker : workers) {
       for (BestOf& best : worker.best) best.clear();
     }
-    const BlockScorer scorer{
-        .index = index,
-        .kernels = kernels,
-        .queries = args.queries.subspan(static_cast<size_t>(q * dims), static_cast<size_t>(size * dims)),
-        .top_k = static_cast<size_t>(top_k),
-    };
+    const Queries queries(
+        index, args.queries.subspan(static_cast<size_t>(q * dims), static_cast<size_t>(size * dims)));
+    const BlockScorer scorer{queries, kernels, static_cast<size_t>(top_k)};
     pool.parallel_for(num_blocks, worker_idx, [&](int64_t block_idx, int worker) {
       const int64_t begin = block_idx * block;
       scorer.run(begin, std::min(begin + block, count), workers[static_cast<size_t>(worker)]);

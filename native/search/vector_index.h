@@ -1,10 +1,13 @@
-// Exact nearest neighbours by dot product over stored vectors: a memory-mapped index file, or vectors in
+// Nearest neighbours by dot product over all stored vectors: a memory-mapped index file, or vectors in
 // memory.
 //
-// File: 64-byte header (little-endian: magic "ELMVIDX1", u32 dims, u32 zero, u64 count, u64 ids_offset, u64
-// ids_bytes, zeros), then [count, dims] f32 at offset 64, then at ids_offset the document ids as one UTF-8
-// JSON array of `count` strings. The TypeScript side writes the file and reads the ids; native code maps the
-// vectors.
+// Vectors are stored in f32 or quantised to i8, a quarter of that: w = scale * q with scale = max |w| / 127
+// of the vector and q in [-127, 127], stored as q + 128, rows of whole cache lines (128 behind their dims).
+//
+// File: 64-byte header (little-endian: magic "ELMVIDX1", u32 dims, u32 precision (0 f32, 1 i8), u64 count,
+// u64 ids_offset, u64 ids_bytes, zeros); at offset 64 [count, dims] f32, or [count, code_stride(dims)] codes
+// and then [count] f32 scales; at ids_offset the document ids as one UTF-8 JSON array of `count` strings. The
+// TypeScript side writes the file and reads the ids; native code maps the vectors.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +15,7 @@
 #include <span>
 #include <string>
 
+#include "core/precision.h"
 #include "core/thread_pool.h"
 #include "kernels/kernel_table.h"
 
@@ -22,20 +26,29 @@ class VectorIndex {
   // Maps `path`; every header field is checked against the file's size. Throws kFileNotFound,
   // kFileUnreadable, kIndexInvalid.
   explicit VectorIndex(const std::string& path);
-  // Copies [count, dims] vectors.
-  VectorIndex(std::span<const float> vectors, int64_t dims);
+  // Copies [count, dims] vectors, or quantises them.
+  VectorIndex(std::span<const float> vectors, int64_t dims, Precision precision = Precision::kF32);
   ~VectorIndex();
 
   int64_t dims() const;
   int64_t count() const;
-  const float* vectors() const;  // [count, dims]
+  Precision precision() const;   // kF32 or kI8
+  const float* vectors() const;  // [count, dims]; f32 only
+  const uint8_t* codes() const;  // [count, code_stride(dims)]; i8 only
+  const float* scales() const;   // [count]; i8 only
+  int64_t bytes() const;         // of the vectors, codes and scales
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
 
-// The k best documents of one query, best first; equal scores in rising document order. NaN scores come last.
+// Quantises [count, dims] vectors as an i8 index stores them. codes: [count, code_stride(dims)]. A vector
+// that is not finite gets the scale NaN, so that its scores are NaN as in f32.
+void quantize_vectors(std::span<const float> vectors, int64_t dims, uint8_t* codes, float* scales);
+
+// The k best documents of each query by the stored vectors (in i8 the queries are quantised too), best first;
+// equal scores in rising document order. NaN scores come last.
 struct SearchArgs {
   std::span<const float> queries;  // [Q, dims]
   int64_t top_k = 0;               // at most count() are found

@@ -121,5 +121,114 @@ TEST_CASE("dot_product_forward: a score has the same bits alone and at every pla
   }
 }
 
+struct Quantised {
+  std::vector<int8_t> queries;     // [num_queries, code_stride(dims)]
+  std::vector<RowScale> scales;    // [num_queries]
+  std::vector<uint8_t> documents;  // [num_documents, code_stride(dims)]
+  std::vector<float> document_scales;
+};
+
+// Codes over their whole range, the largest among them; behind the dims the query's 0 meets any document.
+Quantised random_codes(Random& random, const Problem& problem) {
+  const int64_t stride = code_stride(problem.dims);
+  Quantised codes;
+  for (int64_t q = 0; q < problem.num_queries; ++q) {
+    RowScale scale{std::abs(random.normal()), 0};
+    for (int64_t e = 0; e < stride; ++e) {
+      const bool is_extreme = random.integer(0, 9) == 0;
+      const int64_t code = is_extreme ? 127 - 254 * random.integer(0, 1) : random.integer(-127, 127);
+      codes.queries.push_back(static_cast<int8_t>(e < problem.dims ? code : 0));
+      scale.sum += codes.queries.back();
+    }
+    codes.scales.push_back(scale);
+  }
+  for (int64_t d = 0; d < problem.num_documents; ++d) {
+    codes.document_scales.push_back(std::abs(random.normal()));
+    for (int64_t e = 0; e < stride; ++e)
+      codes.documents.push_back(static_cast<uint8_t>(random.integer(0, 255)));
+  }
+  return codes;
+}
+
+std::vector<float> i8_scores_of(Isa isa, const Problem& problem, const Quantised& codes, int64_t query = 0,
+                                int64_t document = 0) {
+  const int64_t stride = code_stride(problem.dims);
+  std::vector<float> scores = test::poisoned(problem.num_queries * problem.num_documents + 1);
+  kernel_table(isa).dot_product_i8_forward({.queries = codes.queries.data() + query * stride,
+                                            .query_scales = codes.scales.data() + query,
+                                            .documents = codes.documents.data() + document * stride,
+                                            .document_scales = codes.document_scales.data() + document,
+                                            .scores = scores.data(),
+                                            .num_queries = problem.num_queries,
+                                            .num_documents = problem.num_documents,
+                                            .dims = problem.dims});
+  CHECK(test::is_poison(scores.back()), std::string(isa_name(isa)) + ": wrote past the scores");
+  scores.pop_back();
+  return scores;
+}
+
+TEST_CASE("dot_product_i8_forward: every remainder, exact up to the scales, the same bits on every ISA") {
+  Random random(5);
+  for (const int64_t dims : {0, 1, 3, 4, 63, 64, 65, 100, 384, 512}) {
+    for (int64_t num_queries = 0; num_queries <= 9; ++num_queries) {
+      const Problem problem = {num_queries, 1 + (dims * 3 + num_queries) % 11, dims};
+      const Quantised codes = random_codes(random, problem);
+      const std::vector<float> expected = i8_scores_of(Isa::kRef, problem, codes);
+      for (const Isa isa : supported_isas()) {
+        const std::vector<float> scores = i8_scores_of(isa, problem, codes);
+        for (size_t i = 0; i < scores.size(); ++i) {
+          // -0 and 0 are the same score.
+          CHECK(scores[i] == expected[i], std::string(isa_name(isa)) + ", dims " + std::to_string(dims) +
+                                              ": score " + std::to_string(i) + " is " +
+                                              std::to_string(scores[i]) + ", expected " +
+                                              std::to_string(expected[i]) + " (tolerance: none)");
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("dot_product_i8_forward: wide vectors within their roundings") {
+  Random random(6);
+  const Problem problem = {5, 21, 4096};
+  const Quantised codes = random_codes(random, problem);
+  const std::vector<float> exact = i8_scores_of(Isa::kRef, problem, codes);
+  for (const Isa isa : supported_isas()) {
+    const std::vector<float> scores = i8_scores_of(isa, problem, codes);
+    WorstError worst;
+    for (int64_t q = 0; q < problem.num_queries; ++q) {
+      for (int64_t d = 0; d < problem.num_documents; ++d) {
+        const auto at = static_cast<size_t>(q * problem.num_documents + d);
+        const double scale = static_cast<double>(codes.scales[static_cast<size_t>(q)].scale) *
+                             codes.document_scales[static_cast<size_t>(d)];
+        // Four halvings of 16 lanes and the correction round a sum below 4096 * 255 * 127; the reference
+        // rounds its own sum and both scales.
+        const double sum = 4096.0 * 255 * 127;
+        worst.add(scores[at], {exact[at], gamma_bound(8) * (sum * scale + std::abs(exact[at]))}, {q, d});
+      }
+    }
+    CHECK_WITHIN(worst, std::string(isa_name(isa)) + " (query, document)");
+  }
+}
+
+TEST_CASE("dot_product_i8_forward: a score has the same bits alone and at every place in a call") {
+  Random random(7);
+  for (const Isa isa : supported_isas()) {
+    for (const int64_t dims : {7, 384, 2000}) {
+      const Problem problem = {9, 23, dims};
+      const Quantised codes = random_codes(random, problem);
+      const std::vector<float> together = i8_scores_of(isa, problem, codes);
+      for (int64_t q = 0; q < problem.num_queries; ++q) {
+        for (int64_t d = 0; d < problem.num_documents; ++d) {
+          const float alone = i8_scores_of(isa, {1, 1, dims}, codes, q, d).front();
+          CHECK(test::same_bits(alone, together[static_cast<size_t>(q * problem.num_documents + d)]),
+                std::string(isa_name(isa)) + ": query " + std::to_string(q) + ", document " +
+                    std::to_string(d) + ", dims " + std::to_string(dims));
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace elasticlm

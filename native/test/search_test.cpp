@@ -225,6 +225,125 @@ TEST_CASE("an index file gives the vectors that were written, and the same hits"
   check_same(run_search(index, queries, 5, 2), expected_hits(vectors, queries, 12, 5), "mapped");
 }
 
+// What an i8 index holds, by its definition.
+struct Codes {
+  std::vector<float> values;  // [count, dims] whole numbers
+  std::vector<float> scales;  // [count]
+};
+
+Codes codes_of(const std::vector<float>& vectors, int64_t dims) {
+  Codes codes;
+  for (size_t begin = 0; begin < vectors.size(); begin += static_cast<size_t>(dims)) {
+    float absmax = 0.0f;
+    for (int64_t e = 0; e < dims; ++e)
+      absmax = std::max(absmax, std::abs(vectors[begin + static_cast<size_t>(e)]));
+    const float gain = absmax == 0.0f ? 0.0f : 127.0f / absmax;
+    for (int64_t e = 0; e < dims; ++e)
+      codes.values.push_back(std::nearbyint(vectors[begin + static_cast<size_t>(e)] * gain));
+    codes.scales.push_back(absmax / 127.0f);
+  }
+  return codes;
+}
+
+Hits expected_i8_hits(const std::vector<float>& vectors, const std::vector<float>& queries, int64_t dims,
+                      int64_t top_k) {
+  const Codes documents = codes_of(vectors, dims);
+  const Codes asked = codes_of(queries, dims);
+  Hits hits;
+  for (size_t q = 0; q < asked.scales.size(); ++q) {
+    std::vector<float> scores;
+    for (size_t d = 0; d < documents.scales.size(); ++d) {
+      float sum = 0.0f;  // exact: below 2^24
+      for (size_t e = 0; e < static_cast<size_t>(dims); ++e) {
+        sum += asked.values[q * static_cast<size_t>(dims) + e] *
+               documents.values[d * static_cast<size_t>(dims) + e];
+      }
+      scores.push_back(sum * (asked.scales[q] * documents.scales[d]));
+    }
+    std::vector<int32_t> order(scores.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+      return scores[static_cast<size_t>(a)] > scores[static_cast<size_t>(b)];
+    });
+    for (size_t i = 0; i < std::min(order.size(), static_cast<size_t>(top_k)); ++i) {
+      hits.documents.push_back(order[i]);
+      hits.scores.push_back(scores[static_cast<size_t>(order[i])]);
+    }
+  }
+  return hits;
+}
+
+TEST_CASE("an i8 index finds what quantising and a scalar sort find") {
+  for (const int64_t dims : {1, 64, 387}) {
+    for (const int64_t count : {1, 700, 3000}) {
+      std::vector<float> vectors = random_vectors(count, dims, 10);
+      std::fill_n(vectors.begin(), dims, 0.0f);  // a vector of zeros
+      const std::vector<float> queries = random_vectors(18, dims, 11);
+      const VectorIndex index(vectors, dims, Precision::kI8);
+      CHECK(index.precision() == Precision::kI8 && index.bytes() == count * (code_stride(dims) + 4), "facts");
+      for (const int num_threads : {1, 3}) {
+        check_same(run_search(index, queries, 20, num_threads), expected_i8_hits(vectors, queries, dims, 20),
+                   std::to_string(count) + "x" + std::to_string(dims) + " in i8");
+      }
+    }
+  }
+}
+
+TEST_CASE("an i8 index puts vectors that are not finite last") {
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float inf = std::numeric_limits<float>::infinity();
+  const VectorIndex index(std::vector<float>{1, nan, 2, 3, inf, 1, 4, 5}, 2, Precision::kI8);
+  const Hits hits = run_search(index, {1.0f, 1.0f}, 4, 1);
+  CHECK((hits.documents == std::vector<int32_t>{3, 1, 0, 2}), "another order");
+  CHECK(std::isnan(hits.scores[2]) && std::isnan(hits.scores[3]), "scores of what is not finite");
+}
+
+TEST_CASE("an i8 index finds 99 of the 100 best of clustered unit vectors") {
+  constexpr int64_t kDims = 96, kCount = 20000, kQueries = 20, kTop = 100;
+  std::vector<float> vectors = random_vectors(kCount + kQueries, kDims, 12);
+  const std::vector<float> centres = random_vectors(200, kDims, 13);
+  for (int64_t i = 0; i < kCount + kQueries; ++i) {
+    float* const vector = vectors.data() + i * kDims;
+    double norm = 0;
+    for (int64_t e = 0; e < kDims; ++e) {
+      vector[e] += centres[static_cast<size_t>(i % 200 * kDims + e)];
+      norm += static_cast<double>(vector[e]) * vector[e];
+    }
+    for (int64_t e = 0; e < kDims; ++e) vector[e] /= static_cast<float>(std::sqrt(norm));
+  }
+  const std::vector<float> queries(vectors.end() - kQueries * kDims, vectors.end());
+  vectors.resize(static_cast<size_t>(kCount * kDims));
+  const Hits exact = run_search(VectorIndex(vectors, kDims), queries, kTop, 2);
+  const Hits found = run_search(VectorIndex(vectors, kDims, Precision::kI8), queries, kTop, 2);
+  int64_t same = 0;
+  for (int64_t q = 0; q < kQueries; ++q) {
+    const auto begin = exact.documents.begin() + q * kTop;
+    for (int64_t i = 0; i < kTop; ++i)
+      same += std::count(begin, begin + kTop, found.documents[static_cast<size_t>(q * kTop + i)]);
+  }
+  CHECK(same >= kQueries * kTop * 99 / 100, "recall " + std::to_string(same) + " of 2000");
+}
+
+TEST_CASE("an i8 index file gives the hits of the index in memory") {
+  const std::vector<float> vectors = random_vectors(40, 12, 14);
+  const std::vector<float> queries = random_vectors(3, 12, 15);
+  const VectorIndex memory(vectors, 12, Precision::kI8);
+  std::vector<uint8_t> bytes(64 + static_cast<size_t>(memory.bytes()) + 2);
+  std::memcpy(bytes.data(), "ELMVIDX1", 8);
+  put<uint32_t>(bytes, 8, 12);
+  put<uint32_t>(bytes, 12, 1);
+  put<uint64_t>(bytes, 16, 40);
+  put<uint64_t>(bytes, 24, 64 + static_cast<uint64_t>(memory.bytes()));
+  put<uint64_t>(bytes, 32, 2);
+  std::memcpy(bytes.data() + 64, memory.codes(), 40 * 64);
+  std::memcpy(bytes.data() + 64 + 40 * 64, memory.scales(), 40 * sizeof(float));
+  std::memcpy(bytes.data() + bytes.size() - 2, "[]", 2);
+  const TemporaryFile file(bytes);
+  const VectorIndex mapped(file.path());
+  CHECK(mapped.precision() == Precision::kI8 && mapped.count() == 40 && mapped.dims() == 12, "facts");
+  check_same(run_search(mapped, queries, 7, 2), run_search(memory, queries, 7, 1), "mapped in i8");
+}
+
 TEST_CASE("a missing, empty or odd index file fails with its code") {
   expect_code(ErrorCode::kFileNotFound, "missing", [] { VectorIndex("/tmp/elasticlm-no-such-file.idx"); });
   expect_code(ErrorCode::kFileUnreadable, "folder", [] { VectorIndex("/tmp"); });
@@ -241,7 +360,8 @@ TEST_CASE("an index header that lies fails with its code") {
   };
   const std::vector<Lie> lies = {
       {"magic", [](auto& bytes) { bytes[7] = '2'; }},
-      {"reserved word", [](auto& bytes) { put<uint32_t>(bytes, 12, 1); }},
+      {"precision 2", [](auto& bytes) { put<uint32_t>(bytes, 12, 2); }},
+      {"i8 over f32 vectors", [](auto& bytes) { put<uint32_t>(bytes, 12, 1); }},
       {"reserved tail", [](auto& bytes) { bytes[63] = 1; }},
       {"dims 0", [](auto& bytes) { put<uint32_t>(bytes, 8, 0); }},
       {"dims huge", [](auto& bytes) { put<uint32_t>(bytes, 8, 0xffffffffu); }},

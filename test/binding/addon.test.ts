@@ -124,7 +124,7 @@ describe('NativeIndex', () => {
     const count = 200_000; // 1.6 million floats: more than one turn copies
     const vectors = new Float32Array(count * dims);
     for (const document of [3, 17, 131_072, count - 1]) vectors[document * dims] = 2;
-    const index = await NativeIndex.fromVectors(vectors, dims, { threads: 2 });
+    const index = await NativeIndex.fromVectors({ vectors, dims }, { threads: 2 });
     expect({ dims: index.dims, count: index.count }).toEqual({ dims, count });
     const query = new Float32Array(dims).fill(1);
     const { documents, scores } = await index.search(query, 5);
@@ -134,10 +134,13 @@ describe('NativeIndex', () => {
   });
 
   it('checks its arguments, and refuses use after close', async () => {
-    const index = await NativeIndex.fromVectors(new Float32Array(12), 4);
+    const index = await NativeIndex.fromVectors({ vectors: new Float32Array(12), dims: 4 });
     await expectRejection(index.search(new Float32Array(5), 1), 'ELASTICLM_ARGUMENT_INVALID', /4 floats/);
     await expectRejection(index.search(new Float32Array(4), 0), 'ELASTICLM_ARGUMENT_INVALID', /topK/);
-    await expectRejection(NativeIndex.fromVectors(new Float32Array(5), 2), 'ELASTICLM_ARGUMENT_INVALID');
+    await expectRejection(
+      NativeIndex.fromVectors({ vectors: new Float32Array(5), dims: 2 }),
+      'ELASTICLM_ARGUMENT_INVALID',
+    );
     expect((await index.search(new Float32Array(8), 99)).documents).toHaveLength(6);
     const closing = index.close();
     expect(index.close()).toBe(closing);

@@ -107,6 +107,72 @@ describe('VectorIndex.search()', () => {
   });
 });
 
+describe("VectorIndex with precision 'i8'", () => {
+  const dims = 48;
+  /** Unit vectors around 40 centres. */
+  function clustered(count: number, seed: number): Float32Array {
+    const centres = randomVectors(40, dims, 3);
+    const vectors = randomVectors(count, dims, seed);
+    for (let i = 0; i < count; i++) {
+      const vector = vectors.subarray(i * dims, (i + 1) * dims);
+      for (let e = 0; e < dims; e++) vector[e]! += centres[(i % 40) * dims + e]!;
+      const norm = Math.hypot(...vector);
+      for (let e = 0; e < dims; e++) vector[e]! /= norm;
+    }
+    return vectors;
+  }
+
+  it('finds what f32 finds, in about a quarter of the memory, with nearly the same scores', async () => {
+    const ids = numberedIds(4000);
+    const vectors = clustered(4000, 1);
+    await using exact = await VectorIndex.from({ ids, vectors, dims });
+    await using index = await VectorIndex.from({ ids, vectors, dims }, { precision: 'i8' });
+    expect([exact.precision, index.precision]).toEqual(['f32', 'i8']);
+    expect([exact.bytes, index.bytes]).toEqual([4000 * dims * 4, 4000 * (64 + 4)]);
+    const queries = clustered(20, 2);
+    const expected = await exact.search(queries, { topK: 100 });
+    const found = await index.search(queries, { topK: 100 });
+    let same = 0;
+    for (const [query, hits] of found.entries()) {
+      const scores = new Map(expected[query]!.map(({ id, score }) => [id, score]));
+      same += hits.filter(({ id }) => scores.has(id)).length;
+      // Each of the two unit vectors is off by at most half a step of absmax / 127 in each of its dims.
+      const bound = 2 * Math.sqrt(dims) * (0.5 / 127) + 1e-4;
+      for (const { id, score } of hits)
+        expect(Math.abs(score - (scores.get(id) ?? score))).toBeLessThan(bound);
+    }
+    expect(same / (20 * 100)).toBeGreaterThanOrEqual(0.99);
+  });
+
+  it('keeps its hits to the bit when saved and opened', async () => {
+    const path = join(folder, 'small.idx');
+    const ids = numberedIds(300);
+    await using index = await VectorIndex.from(
+      { ids, vectors: clustered(300, 4), dims },
+      { precision: 'i8' },
+    );
+    await index.save(path);
+    await using opened = await VectorIndex.open(path);
+    expect([opened.precision, opened.count, opened.dims, opened.bytes]).toEqual([
+      'i8',
+      300,
+      dims,
+      index.bytes,
+    ]);
+    const queries = clustered(5, 5);
+    expect(await opened.search(queries)).toEqual(await index.search(queries));
+  });
+
+  it('is refused by another name', async () => {
+    const source = { ids: ['a'], vectors: randomVectors(1, 3, 1), dims: 3 };
+    await expectRejection(
+      VectorIndex.from(source, { precision: 'bf16' as 'i8' }),
+      'ELASTICLM_ARGUMENT_INVALID',
+      /options\.precision/,
+    );
+  });
+});
+
 describe('VectorIndex.save() and open()', () => {
   const ids = ['plain', 'with "quotes" and \\', 'line\nbreak', 'é\u2028\u{1F600}', ''];
 

@@ -1,9 +1,9 @@
-// dot_product_forward over the vector wrapper of one instruction set. Include the simd header first; one .cpp
-// per set does.
+// Dot products over the vector wrapper of one instruction set. Included by dot_product_<isa>.cpp after the
+// wrapper and its dot products.
 //
-// Both vectors of a score lie along dims. A score gathers kLanes partial sums, lane l those of the dims that
-// are l modulo kLanes, in rising order; then lanes l and l + kLanes / 2 are added, and so on by halves. Its
-// place has no part in that.
+// Both vectors of a score lie along dims. A score gathers kLanes partial sums, lane l those of the elements
+// (in i8: of the words) that are l modulo kLanes, in rising order; then lanes l and l + kLanes / 2 are added,
+// and so on by halves. Its place has no part in that.
 #include "kernels/dot_product.h"
 
 namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
@@ -14,45 +14,92 @@ constexpr int kMaxTileQueries =
     kLanes > 8 ? 4 : 2;  // 16 or 8 chains: enough to hide the latency of a multiply-add
 constexpr int64_t kDocumentBlockBytes =
     16 * 1024;  // half of a 32 KB L1 cache: read once, used by every query
+constexpr int64_t kVecBytes = kLanes * 4;
 
-// Documents are fetched two tiles ahead into the L2 cache by the first queries to meet them: 20 instead of 11
+// Documents are fetched this far ahead into the L2 cache by the first queries to meet them: 20 instead of 11
 // GB/s for one query of 384 dims, where plain reading reaches 18 (AVX-512, Zen 4 with other work running,
 // 2026-11-23).
-constexpr int64_t kPrefetchDocuments = 2 * kTileDocuments;
+constexpr int64_t kPrefetchBytes = 12 * 1024;
 constexpr int kPrefetchLocality = 2;
 
+// How the vectors of a call lie in memory and multiply. A step is kLanes words of 4 bytes.
+struct F32Vectors {
+  using Args = DotProductArgs;
+  using Sum = Vec;
+  using Document = Vec;
+  using Query = Vec;
+
+  ELASTICLM_INLINE static int64_t row_bytes(const Args& args) {
+    return args.dims * static_cast<int64_t>(sizeof(float));
+  }
+  ELASTICLM_INLINE static Sum zero_sum() { return zero(); }
+  ELASTICLM_INLINE static Vec read(const std::byte* p) { return load(reinterpret_cast<const float*>(p)); }
+  ELASTICLM_INLINE static Vec read_last(const std::byte* p, int64_t bytes) {
+    return load_first(reinterpret_cast<const float*>(p), bytes / static_cast<int64_t>(sizeof(float)));
+  }
+  ELASTICLM_INLINE static Document document(Vec a) { return a; }
+  ELASTICLM_INLINE static Query query(Vec a) { return a; }
+  ELASTICLM_INLINE static Sum add(Sum sum, Query query, Document document) {
+    return fma(query, document, sum);
+  }
+  ELASTICLM_INLINE static Vec floats(Sum sum) { return sum; }
+  ELASTICLM_INLINE static float score(const Args&, float sum, int64_t, int64_t) { return sum; }
+};
+
+struct I8Vectors {
+  using Args = DotProductI8Args;
+  using Sum = Sums;
+  using Document = U8Words;
+  using Query = S8Words;
+
+  ELASTICLM_INLINE static int64_t row_bytes(const Args& args) { return code_stride(args.dims); }
+  ELASTICLM_INLINE static Sum zero_sum() { return broadcast_sum(0); }
+  ELASTICLM_INLINE static Words read(const std::byte* p) { return load_words(p); }
+  ELASTICLM_INLINE static Words read_last(const std::byte* p, int64_t) { return load_words(p); }  // never met
+  ELASTICLM_INLINE static Document document(Words a) { return u8_words(a); }
+  ELASTICLM_INLINE static Query query(Words a) { return s8_words(a); }
+  ELASTICLM_INLINE static Sum add(Sum sum, Query query, Document document) {
+    return dot(sum, query, document);
+  }
+  ELASTICLM_INLINE static Vec floats(Sum sum) { return to_floats(sum); }
+  ELASTICLM_INLINE static float score(const Args& args, float sum, int64_t query, int64_t document) {
+    const RowScale& scale = args.query_scales[query];
+    return (sum - 128.0f * static_cast<float>(scale.sum)) * (scale.scale * args.document_scales[document]);
+  }
+};
+
 // The partial sums of kQueries x kTileDocuments scores.
-template <int kQueries>
+template <typename Vectors, int kQueries>
 struct PartialSums {
   static constexpr int kScores = kQueries * kTileDocuments;
-  Vec sum[kScores];
+  typename Vectors::Sum sum[kScores];
 
   ELASTICLM_INLINE void clear() {
 #pragma GCC unroll 16
-    for (int i = 0; i < kScores; ++i) sum[i] = zero();
+    for (int i = 0; i < kScores; ++i) sum[i] = Vectors::zero_sum();
   }
 
-  // dims [e, e + count): kLanes of them, or fewer at the end. `ahead`: how much further to prefetch
+  // One step at byte `at`, or `left` bytes of one at the end. `ahead`: how much further to prefetch
   // documents.
   template <bool kWhole, bool kPrefetch>
-  ELASTICLM_INLINE void add(const float* const (&queries)[kQueries],
-                            const float* const (&documents)[kTileDocuments], int64_t e, int64_t count,
+  ELASTICLM_INLINE void add(const std::byte* const (&queries)[kQueries],
+                            const std::byte* const (&documents)[kTileDocuments], int64_t at, int64_t left,
                             int64_t ahead) {
-    const auto read = [ e, count ](const float* vector) __attribute__((always_inline)) {
-      return kWhole ? load(vector + e) : load_first(vector + e, count);
+    const auto read = [ at, left ](const std::byte* vector) __attribute__((always_inline)) {
+      return kWhole ? Vectors::read(vector + at) : Vectors::read_last(vector + at, left);
     };
-    Vec document[kTileDocuments];
+    typename Vectors::Document document[kTileDocuments];
 #pragma GCC unroll 4
     for (int d = 0; d < kTileDocuments; ++d) {
-      document[d] = read(documents[d]);
-      if constexpr (kPrefetch) __builtin_prefetch(documents[d] + e + ahead, 0, kPrefetchLocality);
+      document[d] = Vectors::document(read(documents[d]));
+      if constexpr (kPrefetch) __builtin_prefetch(documents[d] + at + ahead, 0, kPrefetchLocality);
     }
 #pragma GCC unroll 4
     for (int q = 0; q < kQueries; ++q) {
-      const Vec query = read(queries[q]);
+      const typename Vectors::Query query = Vectors::query(read(queries[q]));
 #pragma GCC unroll 4
       for (int d = 0; d < kTileDocuments; ++d) {
-        sum[q * kTileDocuments + d] = fma(query, document[d], sum[q * kTileDocuments + d]);
+        sum[q * kTileDocuments + d] = Vectors::add(sum[q * kTileDocuments + d], query, document[d]);
       }
     }
   }
@@ -65,7 +112,7 @@ struct PartialSums {
       for (int first = 0; first < kScores; first += kLanes) {
         Vec lanes[kLanes];
 #pragma GCC unroll 16
-        for (int i = 0; i < kLanes; ++i) lanes[i] = sum[first + i];
+        for (int i = 0; i < kLanes; ++i) lanes[i] = Vectors::floats(sum[first + i]);
         transpose(lanes);
 #pragma GCC unroll 4
         for (int half = kLanes / 2; half > 0; half /= 2) {
@@ -76,54 +123,74 @@ struct PartialSums {
       }
     } else {
 #pragma GCC unroll 16
-      for (int i = 0; i < kScores; ++i) scores[i] = reduce_add(sum[i]);
+      for (int i = 0; i < kScores; ++i) scores[i] = reduce_add(Vectors::floats(sum[i]));
     }
   }
 };
 
 // Queries [query, query + kQueries) against documents [document, document + num_documents), at most
 // kTileDocuments.
-template <int kQueries, bool kPrefetch>
-void score_tile(const DotProductArgs& args, int64_t query, int64_t document, int64_t num_documents) {
-  const float* queries[kQueries];
+template <typename Vectors, int kQueries, bool kPrefetch>
+void score_tile(const typename Vectors::Args& args, int64_t query, int64_t document, int64_t num_documents) {
+  const int64_t row_bytes = Vectors::row_bytes(args);
+  const auto* const first_query = reinterpret_cast<const std::byte*>(args.queries);
+  const auto* const first_document = reinterpret_cast<const std::byte*>(args.documents);
+  const std::byte* queries[kQueries];
 #pragma GCC unroll 4
-  for (int q = 0; q < kQueries; ++q) queries[q] = args.queries + (query + q) * args.dims;
+  for (int q = 0; q < kQueries; ++q) queries[q] = first_query + (query + q) * row_bytes;
   // In place of documents past the last one, the last is read again: every tile is whole, and only real
   // scores are kept.
-  const float* documents[kTileDocuments];
+  const std::byte* documents[kTileDocuments];
 #pragma GCC unroll 4
   for (int64_t d = 0; d < kTileDocuments; ++d) {
-    documents[d] = args.documents + (document + (d < num_documents ? d : num_documents - 1)) * args.dims;
+    documents[d] = first_document + (document + (d < num_documents ? d : num_documents - 1)) * row_bytes;
   }
 
-  PartialSums<kQueries> sums;
+  PartialSums<Vectors, kQueries> sums;
   sums.clear();
-  const bool more = document + kTileDocuments + kPrefetchDocuments <= args.num_documents;
-  const int64_t ahead = more ? kPrefetchDocuments * args.dims : 0;
-  int64_t e = 0;
-  for (; e + kLanes <= args.dims; e += kLanes) {
-    sums.template add<true, kPrefetch>(queries, documents, e, kLanes, ahead);
+  const bool more =
+      (document + kTileDocuments) * row_bytes + kPrefetchBytes <= args.num_documents * row_bytes;
+  const int64_t ahead = more ? kPrefetchBytes : 0;
+  int64_t at = 0;
+  for (; at + kVecBytes <= row_bytes; at += kVecBytes) {
+    sums.template add<true, kPrefetch>(queries, documents, at, kVecBytes, ahead);
   }
-  if (e < args.dims) sums.template add<false, kPrefetch>(queries, documents, e, args.dims - e, ahead);
+  if (at < row_bytes) sums.template add<false, kPrefetch>(queries, documents, at, row_bytes - at, ahead);
 
   float scores[kQueries * kTileDocuments];
   sums.write(scores);
   for (int64_t q = 0; q < kQueries; ++q) {
     float* const out = args.scores + (query + q) * args.num_documents + document;
-    for (int64_t d = 0; d < num_documents; ++d) out[d] = scores[q * kTileDocuments + d];
+    for (int64_t d = 0; d < num_documents; ++d) {
+      out[d] = Vectors::score(args, scores[q * kTileDocuments + d], query + q, document + d);
+    }
   }
 }
 
-template <int kQueries>
-void score_documents(const DotProductArgs& args, int64_t query, int64_t begin, int64_t end) {
+template <typename Vectors, int kQueries>
+void score_documents(const typename Vectors::Args& args, int64_t query, int64_t begin, int64_t end) {
   for (int64_t document = begin; document < end; document += kTileDocuments) {
     const int64_t left = end - document;
     const int64_t count = left < kTileDocuments ? left : kTileDocuments;
     if (query == 0) {
-      score_tile<kQueries, true>(args, query, document, count);
+      score_tile<Vectors, kQueries, true>(args, query, document, count);
     } else {
-      score_tile<kQueries, false>(args, query, document, count);
+      score_tile<Vectors, kQueries, false>(args, query, document, count);
     }
+  }
+}
+
+template <typename Vectors>
+void score_all(const typename Vectors::Args& args) {
+  const int64_t fit = kDocumentBlockBytes / (Vectors::row_bytes(args) + 1);
+  const int64_t block = fit > kTileDocuments ? fit / kTileDocuments * kTileDocuments : kTileDocuments;
+  for (int64_t begin = 0; begin < args.num_documents; begin += block) {
+    const int64_t end = args.num_documents - begin < block ? args.num_documents : begin + block;
+    int64_t query = 0;
+    for (; query + kMaxTileQueries <= args.num_queries; query += kMaxTileQueries) {
+      score_documents<Vectors, kMaxTileQueries>(args, query, begin, end);
+    }
+    for (; query < args.num_queries; ++query) score_documents<Vectors, 1>(args, query, begin, end);
   }
 }
 
@@ -133,17 +200,13 @@ void score_documents(const DotProductArgs& args, int64_t query, int64_t begin, i
 namespace elasticlm {
 
 void ELASTICLM_KERNEL(dot_product_forward)(const DotProductArgs& args) {
-  using namespace ELASTICLM_ISA_NAMESPACE;
-  const int64_t fit = kDocumentBlockBytes / (args.dims * int64_t{sizeof(float)} + 1);
-  const int64_t block = fit > kTileDocuments ? fit / kTileDocuments * kTileDocuments : kTileDocuments;
-  for (int64_t begin = 0; begin < args.num_documents; begin += block) {
-    const int64_t end = args.num_documents - begin < block ? args.num_documents : begin + block;
-    int64_t query = 0;
-    for (; query + kMaxTileQueries <= args.num_queries; query += kMaxTileQueries) {
-      score_documents<kMaxTileQueries>(args, query, begin, end);
-    }
-    for (; query < args.num_queries; ++query) score_documents<1>(args, query, begin, end);
-  }
+  namespace isa = ELASTICLM_ISA_NAMESPACE;
+  isa::score_all<isa::F32Vectors>(args);
+}
+
+void ELASTICLM_KERNEL(dot_product_i8_forward)(const DotProductI8Args& args) {
+  namespace isa = ELASTICLM_ISA_NAMESPACE;
+  isa::score_all<isa::I8Vectors>(args);
 }
 
 }  // namespace elasticlm

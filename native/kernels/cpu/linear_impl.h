@@ -60,7 +60,7 @@ template <Activation kActivation, typename Element>
 ELASTICLM_INLINE Vec activate(Vec value) {
   if constexpr (kActivation == Activation::kTanh) return tanh(value);
   if constexpr (kActivation == Activation::kGelu) {
-    // bf16 rounds by up to 2^-9 of the value: GELU need not be nearer than a hundredth of that.
+    // bf16 rounds by up to 2^-8 of the value: GELU need not be nearer than a hundredth of that.
     return std::is_same_v<Element, float> ? gelu(value) : gelu_near(value);
   }
   return value;

@@ -13,7 +13,7 @@ export interface WorkerOrder {
 
 const { directory, ending } = workerData as WorkerOrder;
 const random = new Random(1);
-const index = await NativeIndex.fromVectors(new Float32Array(64 * 1000).fill(0.5), 64);
+const index = await NativeIndex.fromVectors({ vectors: new Float32Array(64 * 1000).fill(0.5), dims: 64 });
 const model = await ElasticModel.load(directory, { threads: 2 });
 const calls: Promise<unknown>[] = Array.from({ length: 20 }, () =>
   model.forward(randomBatch(model.config, [64, 64, 64, 64], random), { output: 'hidden' }),
