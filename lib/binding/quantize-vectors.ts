@@ -16,7 +16,7 @@ function codeStride(dims: number): number {
   return Math.ceil(dims / codeRowBytes) * codeRowBytes;
 }
 
-/** At once, on this thread: about a millisecond for each million floats of `vectors` [count, dims]. */
+/** At once, on this thread: about a millisecond for each quarter of a million floats of `vectors` [count, dims]. */
 export function quantizeVectors(vectors: Float32Array, dims: number): QuantizedVectors {
   const count = vectors.length / dims;
   const codes = new Uint8Array(count * codeStride(dims));

@@ -9,7 +9,7 @@ const magic = 'ELMVIDX1';
 const headerBytes = 64;
 const precisionCodes: Record<VectorPrecision, number> = { f32: 0, i8: 1 };
 /** Quantised per turn of the event loop: about a millisecond. */
-const floatsPerTurn = 1 << 20;
+const floatsPerTurn = 1 << 18;
 
 /** What the vectors of an index are like. */
 export interface IndexShape {

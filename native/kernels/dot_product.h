@@ -22,7 +22,7 @@ struct DotProductArgs {
   int64_t dims = 0;
 };
 
-// Rows of codes are whole cache lines, so that every vector is whole: queries hold 0 behind their dims.
+// Rows of codes are whole cache lines, so that every vector register is whole. All of a row counts.
 inline constexpr int64_t kCodeRowBytes = 64;
 constexpr int64_t code_stride(int64_t dims) {
   return (dims + kCodeRowBytes - 1) / kCodeRowBytes * kCodeRowBytes;

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "kernels/quantize.h"
+#include "search/rotation.h"
 #include "search/vector_index.h"
 
 namespace elasticlm {
@@ -20,25 +22,36 @@ uint8_t code_of(float q) {
   return static_cast<uint8_t>(bits + kZeroCode);
 }
 
+// scale * q from `row`, whose elements must be finite.
+float quantize(std::span<const float> row, uint8_t* codes) {
+  float absmax = 0.0f;
+  for (const float element : row) absmax = std::max(absmax, std::abs(element));
+  const bool is_zero = absmax < kLeastAbsmax;
+  const float gain = is_zero ? 0.0f : 127.0f / absmax;
+  for (size_t e = 0; e < row.size(); ++e) codes[e] = code_of(row[e] * gain);
+  return is_zero ? 0.0f : absmax / 127.0f;
+}
+
+bool is_finite(std::span<const float> row) {
+  float nothing = 0.0f;  // NaN beside an infinity or a NaN
+  for (const float element : row) nothing += element - element;
+  return nothing == 0.0f;
+}
+
 }  // namespace
 
 void quantize_vectors(std::span<const float> vectors, int64_t dims, uint8_t* codes, float* scales) {
-  const int64_t stride = code_stride(dims);
-  const int64_t count = static_cast<int64_t>(vectors.size()) / dims;
-  for (int64_t i = 0; i < count; ++i) {
-    const float* const vector = vectors.data() + i * dims;
-    uint8_t* const row = codes + i * stride;
-    float absmax = 0.0f;
-    float nothing = 0.0f;  // NaN beside an infinity or a NaN
-    for (int64_t e = 0; e < dims; ++e) {
-      absmax = std::max(absmax, std::abs(vector[e]));
-      nothing += vector[e] - vector[e];
+  const auto stride = static_cast<size_t>(code_stride(dims));
+  std::vector<float> rotated(stride);
+  for (size_t begin = 0; begin < vectors.size(); begin += static_cast<size_t>(dims)) {
+    rotate_vector(vectors.subspan(begin, static_cast<size_t>(dims)), rotated);
+    if (is_finite(rotated)) {
+      *scales++ = quantize(rotated, codes);
+    } else {
+      std::fill_n(codes, stride, kZeroCode);
+      *scales++ = std::nanf("");
     }
-    const bool is_finite = nothing == 0.0f;
-    const float gain = absmax < kLeastAbsmax || !is_finite ? 0.0f : 127.0f / absmax;
-    for (int64_t e = 0; e < dims; ++e) row[e] = code_of(is_finite ? vector[e] * gain : 0.0f);
-    std::fill(row + dims, row + stride, kZeroCode);
-    scales[i] = !is_finite ? std::nanf("") : gain == 0.0f ? 0.0f : absmax / 127.0f;
+    codes += stride;
   }
 }
 

@@ -1,8 +1,10 @@
 // Nearest neighbours by dot product over all stored vectors: a memory-mapped index file, or vectors in
 // memory.
 //
-// Vectors are stored in f32 or quantised to i8, a quarter of that: w = scale * q with scale = max |w| / 127
-// of the vector and q in [-127, 127], stored as q + 128, rows of whole cache lines (128 behind their dims).
+// Vectors are stored in f32 or quantised to i8, a quarter of that: rotated (search/rotation.h), then w =
+// scale
+// * q with scale = max |w| / 127 of the vector and q in [-127, 127], stored as q + 128 in rows of whole cache
+// lines.
 //
 // File: 64-byte header (little-endian: magic "ELMVIDX1", u32 dims, u32 precision (0 f32, 1 i8), u64 count,
 // u64 ids_offset, u64 ids_bytes, zeros); at offset 64 [count, dims] f32, or [count, code_stride(dims)] codes

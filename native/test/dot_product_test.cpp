@@ -128,7 +128,7 @@ struct Quantised {
   std::vector<float> document_scales;
 };
 
-// Codes over their whole range, the largest among them; behind the dims the query's 0 meets any document.
+// Codes over their whole range, the largest among them.
 Quantised random_codes(Random& random, const Problem& problem) {
   const int64_t stride = code_stride(problem.dims);
   Quantised codes;
@@ -137,7 +137,7 @@ Quantised random_codes(Random& random, const Problem& problem) {
     for (int64_t e = 0; e < stride; ++e) {
       const bool is_extreme = random.integer(0, 9) == 0;
       const int64_t code = is_extreme ? 127 - 254 * random.integer(0, 1) : random.integer(-127, 127);
-      codes.queries.push_back(static_cast<int8_t>(e < problem.dims ? code : 0));
+      codes.queries.push_back(static_cast<int8_t>(code));
       scale.sum += codes.queries.back();
     }
     codes.scales.push_back(scale);

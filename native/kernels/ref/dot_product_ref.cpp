@@ -23,7 +23,7 @@ void dot_product_i8_forward_ref(const DotProductI8Args& args) {
     const RowScale& scale = args.query_scales[q];
     for (int64_t d = 0; d < args.num_documents; ++d) {
       int32_t sum = -128 * scale.sum;
-      for (int64_t e = 0; e < args.dims; ++e)
+      for (int64_t e = 0; e < stride; ++e)
         sum += args.queries[q * stride + e] * args.documents[d * stride + e];
       args.scores[q * args.num_documents + d] =
           static_cast<float>(sum) * (scale.scale * args.document_scales[d]);
