@@ -50,11 +50,13 @@ export { DenseRetriever, retrieveThenRerank, VectorIndex } from './retrieval/ind
 export type {
   BuildOptions,
   Hit,
+  IndexOptions,
   RerankedHit,
   RerankOptions,
   RetrieveOptions,
   RetrieverDocument,
   SearchOptions,
+  VectorPrecision,
   VectorSource,
 } from './retrieval/index.js';
 

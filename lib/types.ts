@@ -62,7 +62,10 @@ export interface EncoderConfig {
 
 /** Where a model runs. */
 export type Backend = 'auto' | 'cpu' | 'cuda';
-/** What a model computes in. */
+/**
+ * What linear layers and attention compute in; sums, softmax, residuals and LayerNorm are f32 in each. On the cpu 'f32', 'bf16'
+ * and 'i8'; on a GPU 'bf16', 'f16' and 'f32'. 'i8' has weights scaled per output channel and rows scaled per token.
+ */
 export type Precision = 'auto' | 'f32' | 'bf16' | 'i8' | 'f16';
 export type Pooling = 'cls' | 'mean';
 

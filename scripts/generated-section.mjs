@@ -1,6 +1,6 @@
 // @ts-check
-/** The part of a Markdown page that a program writes: between `<!-- NAME:begin -->` and `<!-- NAME:end -->`. */
-import { readFileSync, writeFileSync } from 'node:fs';
+/** What programs write: a part of a Markdown page, between `<!-- NAME:begin -->` and `<!-- NAME:end -->`, or a whole file. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { format, resolveConfig } from 'prettier';
 
@@ -28,9 +28,23 @@ export async function writeSection(page, name, text, remedy) {
     ...style,
     parser: 'markdown',
   });
-  if (process.argv.includes('--check')) {
-    if (written !== current) throw new Error(`${page} does not show what is computed: run ${remedy}`);
-  } else {
-    writeFileSync(path, written);
-  }
+  checkOrWrite({ name: page, path, current, written, remedy });
+}
+
+/**
+ * Writes a whole file that a program makes, or, with `--check`, throws when it is not what stands there.
+ * @param {string} file relative to the repository's root
+ * @param {string} written
+ * @param {string} remedy the command that writes it
+ */
+export function writeGenerated(file, written, remedy) {
+  const path = fileURLToPath(new URL(`../${file}`, import.meta.url));
+  const current = existsSync(path) ? readFileSync(path, 'utf8') : '';
+  checkOrWrite({ name: file, path, current, written, remedy });
+}
+
+/** @param {{ name: string, path: string, current: string, written: string, remedy: string }} generated */
+function checkOrWrite({ name, path, current, written, remedy }) {
+  if (!process.argv.includes('--check')) writeFileSync(path, written);
+  else if (written !== current) throw new Error(`${name} does not show what is computed: run ${remedy}`);
 }

@@ -1,13 +1,13 @@
 // @ts-check
 /**
  * Prints the C++ sources of one part of the addon, one path per line, for binding.gyp:
- * `node scripts/native-sources.mjs baseline|avx2|avx512|avx512bf16|addon`. The folders come from native/sources.txt, which
+ * `node scripts/native-sources.mjs baseline|neon|avx2|avx512|avx512bf16|addon`. The folders come from native/sources.txt, which
  * CMakeLists.txt reads too, so that both builds see the same files.
  */
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 
 const root = new URL('../', import.meta.url);
-const isaSuffixes = ['avx2', 'avx512', 'avx512bf16'];
+const isaSuffixes = ['neon', 'avx2', 'avx512', 'avx512bf16'];
 
 /** @param {string} folder relative to the package's root */
 function sourcesIn(folder) {
@@ -31,6 +31,6 @@ if (part === 'addon') {
 } else if (isaSuffixes.includes(part)) {
   console.log(library.filter((source) => isFor(source, part)).join('\n'));
 } else {
-  console.error(`expected baseline, avx2, avx512, avx512bf16 or addon, received ${JSON.stringify(part)}`);
+  console.error(`expected baseline, neon, avx2, avx512, avx512bf16 or addon, received ${JSON.stringify(part)}`);
   process.exitCode = 2;
 }

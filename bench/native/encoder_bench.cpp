@@ -22,7 +22,7 @@
 
 #include "core/thread_pool.h"
 #include "exec/encoder.h"
-#include "peak.h"
+#include "isa_peak.h"
 
 namespace elasticlm::bench {
 namespace {
@@ -41,19 +41,6 @@ double cpu_ms() {
 }
 
 constexpr double kPeakSeconds = 0.002;
-
-// The loop that a forward is to be compared with: of the instructions that its linear layers use, none where
-// they have no instruction of their own.
-PeakLoop peak_of(Isa isa, Precision precision) {
-#if defined(__x86_64__)
-  const bool is_avx512 = isa == Isa::kAvx512 || isa == Isa::kAvx512Bf16;
-  if (precision == Precision::kI8) return is_avx512 ? kAvx512I8Peak : PeakLoop();
-  if (precision == Precision::kBF16) return isa == Isa::kAvx512Bf16 ? kAvx512Bf16Peak : PeakLoop();
-  if (is_avx512) return kAvx512F32Peak;
-  if (isa == Isa::kAvx2) return kAvx2F32Peak;
-#endif
-  return isa == Isa::kGeneric && precision == Precision::kF32 ? kGenericF32Peak : PeakLoop();
-}
 
 struct Shape {
   std::string name;

@@ -106,7 +106,7 @@ export interface AddonIndexSpec {
 
 export interface AddonIndex {
   open(path: string): AddonCall;
-  /** Copies one run of floats; `build` makes them an index. */
+  /** Copies whole vectors; `build` makes them an index. */
   append(vectors: Float32Array): void;
   build(dims: number, precision: VectorPrecision): AddonCall;
   dims(): number;

@@ -62,9 +62,10 @@ export class NativeIndex {
       });
     }
     const index = new NativeIndex(options);
-    for (let begin = 0; begin < vectors.length; begin += floatsPerTurn) {
+    const step = Math.max(1, Math.floor(floatsPerTurn / dims)) * dims;
+    for (let begin = 0; begin < vectors.length; begin += step) {
       if (begin > 0) await setImmediate();
-      index.#native.append(unshared(vectors.subarray(begin, begin + floatsPerTurn)));
+      index.#native.append(unshared(vectors.subarray(begin, begin + step)));
     }
     await index.#closeOnError(runCall(() => index.#native.build(dims, precision), site));
     return index;

@@ -97,7 +97,7 @@ export const backendOption = () =>
 export const precisionOption = () =>
   new Option(
     '--precision <name>',
-    'what to compute in (default: auto, f32 on the cpu, bf16 on a GPU)',
+    'what to compute in: f32, bf16 or i8 on the cpu, bf16, f16 or f32 on a GPU (default: auto, f32 on the cpu, bf16 on a GPU)',
   ).choices(precisions);
 export const deviceOption = () =>
   new Option('--device <idx>', 'which GPU (default: 0)').argParser(parsePosition);

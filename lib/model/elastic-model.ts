@@ -199,8 +199,9 @@ export class ElasticModel {
 
   /**
    * The whole model's activations over one batch, for importance. Add several batches' sums up in order.
-   * @throws ELASTICLM_BATCH_INVALID, ELASTICLM_CALL_ABORTED, ELASTICLM_MODEL_CLOSED, ELASTICLM_BACKEND_UNAVAILABLE (backend
-   * 'cuda', which does not measure them)
+   * @throws ELASTICLM_BATCH_INVALID, ELASTICLM_CALL_ABORTED, ELASTICLM_MODEL_CLOSED, ELASTICLM_PRECISION_UNSUPPORTED (a
+   * model in 'bf16' or 'i8', whose activations are rounded), ELASTICLM_BACKEND_UNAVAILABLE (backend 'cuda', which does not
+   * measure them)
    */
   async calibrate(batch: PackedBatch, options: { signal?: AbortSignal } = {}): Promise<ActivationSums> {
     return this.#native.calibrate(checkBatch(batch, this.config), options.signal);

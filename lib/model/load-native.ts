@@ -8,7 +8,8 @@ import {
   type NativeModelSpec,
 } from '../binding/index.js';
 import { ElasticError } from '../errors.js';
-import { checkCpuPrecision, type LoadRequest } from './load-options.js';
+import type { Precision } from '../types.js';
+import { checkPrecision, type LoadRequest } from './load-options.js';
 
 export type ModelSource = Pick<NativeModelSpec, 'paths' | 'config' | 'structures'>;
 
@@ -21,6 +22,12 @@ export interface LoadedModel {
 /** The head sizes that the attention kernels for GPUs are written for. */
 const deviceHeadDims: readonly number[] = [32, 64];
 
+/** Why backend 'auto' computes in these on the cpu. */
+const cpuOnly: Partial<Record<Precision, string>> = {
+  f32: "'f32' is fast on the cpu alone; a GPU computes it when backend 'cuda' is asked for",
+  i8: "GPUs do not compute in 'i8' here",
+};
+
 /**
  * Backend 'auto' falls back for what makes a GPU unavailable and for nothing else: where a GPU is there but its memory is
  * taken, say, a server should not come up slow without a word.
@@ -28,8 +35,8 @@ const deviceHeadDims: readonly number[] = [32, 64];
 export async function loadNative(source: ModelSource, request: LoadRequest): Promise<LoadedModel> {
   if (request.backend === 'cpu') return { native: await loadOnCpu(source, request) };
   if (request.backend === 'cuda') return { native: await loadOnGpu(source, request) };
-  let backendReason = "'f32' is fast on the cpu alone; a GPU computes it when backend 'cuda' is asked for";
-  if (request.precision !== 'f32') {
+  let backendReason = cpuOnly[request.precision];
+  if (backendReason === undefined) {
     try {
       return { native: await loadOnGpu(source, request) };
     } catch (error) {
@@ -37,12 +44,18 @@ export async function loadNative(source: ModelSource, request: LoadRequest): Pro
       backendReason = error.message;
     }
   }
-  checkCpuPrecision(request.precision, backendReason);
-  return { native: await loadOnCpu(source, request), backendReason };
+  return { native: await loadOnCpu(source, request, backendReason), backendReason };
 }
 
-function loadOnCpu(source: ModelSource, request: LoadRequest): Promise<NativeModel> {
-  return NativeModel.load({ ...source, threads: resolveThreads(request.threads), isa: resolveIsa() });
+function loadOnCpu(source: ModelSource, request: LoadRequest, why?: string): Promise<NativeModel> {
+  const precision = checkPrecision(request.precision, 'cpu', why);
+  return NativeModel.load({
+    ...source,
+    threads: resolveThreads(request.threads),
+    isa: resolveIsa(),
+    // 'auto' is what other runtimes compute in, so that results compare
+    precision: precision === 'auto' ? 'f32' : precision,
+  });
 }
 
 async function loadOnGpu(source: ModelSource, request: LoadRequest): Promise<NativeModel> {
@@ -56,10 +69,15 @@ async function loadOnGpu(source: ModelSource, request: LoadRequest): Promise<Nat
       remedy: "Choose backend 'cpu'",
     });
   }
-  const precision = request.precision === 'f32' || request.precision === 'f16' ? request.precision : 'bf16';
+  const precision = checkPrecision(request.precision, 'cuda');
   return NativeModel.load({
     ...source,
     threads: resolveStreams(request.threads),
-    cuda: { library, device: request.device, precision, path: 'auto' },
+    cuda: {
+      library,
+      device: request.device,
+      precision: precision === 'auto' ? 'bf16' : precision,
+      path: 'auto',
+    },
   });
 }

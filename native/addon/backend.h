@@ -11,6 +11,7 @@
 #include "addon/executor.h"
 #include "core/cpu_features.h"
 #include "core/dtype.h"
+#include "core/precision.h"
 #include "exec/encoder.h"
 
 namespace elasticlm {
@@ -26,8 +27,8 @@ struct DeviceSummary {
 
 // What really runs.
 struct BackendFacts {
-  std::string isa;  // "avx512", "sm_90"
-  DType precision = DType::kF32;
+  std::string isa;        // "avx512", "sm_90"
+  std::string precision;  // "f32", "bf16", "f16", "i8"
   int64_t weight_bytes = 0;
   int64_t num_labels = 0;
   bool has_pooler = false;
@@ -61,9 +62,11 @@ struct BackendSpec {
   EncoderConfig config;
   std::vector<std::string> paths;
   std::vector<Structure> structures;
-  int num_threads = 1;  // forwards that may run at once, each on a thread of its own
-  Isa isa = Isa::kRef;
+  int num_threads = 1;             // forwards that may run at once, each on a thread of its own
   std::optional<CudaChoice> cuda;  // none: the processor
+  // Of the processor.
+  Isa isa = Isa::kRef;
+  Precision precision = Precision::kF32;
 };
 
 // Both read the checkpoint. The spec must outlive the backend.

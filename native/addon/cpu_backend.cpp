@@ -7,8 +7,8 @@ namespace {
 
 BackendFacts facts_of(const Encoder& encoder) {
   const ModelWeights& weights = encoder.weights();
-  return {.isa = isa_name(encoder.isa()),
-          .precision = DType::kF32,
+  return {.isa = isa_name(effective_isa(encoder.isa(), weights.precision)),
+          .precision = precision_name(weights.precision),
           .weight_bytes = weights.packed_bytes(),
           .num_labels = weights.num_labels,
           .has_pooler = weights.pooler.has_value(),
@@ -19,7 +19,7 @@ class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const BackendSpec& spec)
       : spec_(spec),
-        encoder_(load_weights(spec.config, spec.paths), spec.isa, spec.num_threads),
+        encoder_(load_weights(spec.config, spec.paths, spec.precision), spec.isa, spec.num_threads),
         facts_(facts_of(encoder_)) {}
 
   const BackendFacts& facts() const override { return facts_; }
@@ -38,7 +38,8 @@ class CpuBackend final : public Backend {
   }
 
   std::string plan_text(const BatchShape& shape, std::span<const Structure> structures) const override {
-    const Plan plan = make_plan(spec_.config, own_or(structures), shape, spec_.num_threads);
+    const Plan plan = make_plan(spec_.config, own_or(structures), shape,
+                                {.precision = spec_.precision, .num_threads = spec_.num_threads});
     return plan.to_string(spec_.config, own_or(structures));
   }
 

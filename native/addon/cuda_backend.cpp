@@ -80,11 +80,15 @@ class ModelHandle {
   CudaModel* model_ = nullptr;
 };
 
+const char* precision_name(DType dtype) {
+  return dtype == DType::kF32 ? "f32" : dtype == DType::kF16 ? "f16" : "bf16";
+}
+
 BackendFacts facts_of(const CudaApi& api, const CudaModel* model, const CudaChoice& choice) {
   CudaModelFacts facts;
   api.model_facts(model, &facts);
   return {.isa = "sm_" + std::to_string(facts.compute_capability),
-          .precision = choice.precision,
+          .precision = precision_name(choice.precision),
           .weight_bytes = facts.weight_bytes,
           .num_labels = facts.num_labels,
           .has_pooler = facts.has_pooler != 0,

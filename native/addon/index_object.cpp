@@ -1,6 +1,7 @@
 #include "addon/index_object.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "addon/convert.h"
@@ -71,11 +72,9 @@ Napi::Value IndexObject::build(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const auto work = [state = state_, dims = to_count(info[0], "dims"),
                        precision = to_index_precision(info[1])](const Job&) {
-      std::vector<float> vectors;
-      for (const std::vector<float>& part : std::exchange(state->appended, {})) {
-        vectors.insert(vectors.end(), part.begin(), part.end());
-      }
-      state->index.emplace(vectors, dims, precision);
+      const std::vector<std::vector<float>> appended = std::exchange(state->appended, {});
+      const std::vector<std::span<const float>> parts(appended.begin(), appended.end());
+      state->index.emplace(parts, dims, precision);
     };
     return Environment::of(info.Env()).start(executor_, work);
   });

@@ -48,15 +48,18 @@ Output to_output(const std::string& name) {
   fail_contract("output", "hidden, pooled, pooler or logits");
 }
 
-DType to_precision(const std::string& name) {
+Precision to_precision(const std::string& name) {
+  for (const Precision precision : {Precision::kF32, Precision::kBF16, Precision::kI8}) {
+    if (name == precision_name(precision)) return precision;
+  }
+  fail_contract("precision", "f32, bf16 or i8");
+}
+
+DType to_dtype(const std::string& name) {
   if (name == "f32") return DType::kF32;
   if (name == "f16") return DType::kF16;
   if (name == "bf16") return DType::kBF16;
-  fail_contract("precision", "f32, f16 or bf16");
-}
-
-const char* precision_name(DType precision) {
-  return precision == DType::kF32 ? "f32" : precision == DType::kF16 ? "f16" : "bf16";
+  fail_contract("cuda.precision", "f32, f16 or bf16");
 }
 
 std::optional<CudaChoice> to_cuda_choice(const Napi::Value& value) {
@@ -64,7 +67,7 @@ std::optional<CudaChoice> to_cuda_choice(const Napi::Value& value) {
   const Napi::Object object = to_object(value, "cuda");
   return CudaChoice{.library = to_string(object["library"], "cuda.library"),
                     .device_idx = static_cast<int>(to_count(object["device"], "cuda.device")),
-                    .precision = to_precision(to_string(object["precision"], "cuda.precision")),
+                    .precision = to_dtype(to_string(object["precision"], "cuda.precision")),
                     .path = to_string(object["path"], "cuda.path")};
 }
 
@@ -117,7 +120,10 @@ ModelObject::ModelObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     backend.paths = to_strings(spec["paths"], "paths");
     backend.structures = to_structures(spec["structures"], backend.config);
     backend.cuda = to_cuda_choice(spec["cuda"]);
-    if (!backend.cuda.has_value()) backend.isa = choose_isa(to_string(spec["isa"], "isa"));
+    if (!backend.cuda.has_value()) {
+      backend.isa = choose_isa(to_string(spec["isa"], "isa"));
+      backend.precision = to_precision(to_string(spec["precision"], "precision"));
+    }
     backend.num_threads = static_cast<int>(to_count(spec["threads"], "threads"));
     executor_ = Environment::of(info.Env()).create_executor(backend.num_threads);
     state_ = std::move(state);
@@ -150,7 +156,7 @@ Napi::Value ModelObject::facts(const Napi::CallbackInfo& info) {
     Napi::Object facts = Napi::Object::New(info.Env());
     facts["backend"] = known.device.has_value() ? "cuda" : "cpu";
     facts["isa"] = known.isa;
-    facts["precision"] = precision_name(known.precision);
+    facts["precision"] = known.precision;
     facts["threads"] = executor_->num_threads();
     facts["weightBytes"] = static_cast<double>(known.weight_bytes);
     facts["numLabels"] = static_cast<double>(known.num_labels);

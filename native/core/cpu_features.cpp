@@ -20,7 +20,7 @@
 namespace elasticlm {
 namespace {
 
-constexpr Isa kAllIsas[] = {Isa::kAvx512Bf16, Isa::kAvx512, Isa::kAvx2, Isa::kGeneric, Isa::kRef};
+constexpr Isa kAllIsas[] = {Isa::kAvx512Bf16, Isa::kAvx512, Isa::kAvx2, Isa::kNeon, Isa::kGeneric, Isa::kRef};
 
 #if defined(__x86_64__)
 
@@ -100,6 +100,8 @@ const char* isa_name(Isa isa) {
       return "ref";
     case Isa::kGeneric:
       return "generic";
+    case Isa::kNeon:
+      return "neon";
     case Isa::kAvx2:
       return "avx2";
     case Isa::kAvx512:
@@ -115,6 +117,12 @@ bool isa_supported(Isa isa) {
     case Isa::kRef:
     case Isa::kGeneric:
       return true;
+    case Isa::kNeon:
+#if defined(__aarch64__)
+      return true;
+#else
+      return false;
+#endif
 #if defined(__x86_64__)
     case Isa::kAvx2:
       return x86_features().avx2;

@@ -8,11 +8,11 @@
 namespace elasticlm {
 
 // In rising order of preference. kAvx512Bf16 is kAvx512 with native dot products of bf16. kGeneric is
-// portable C++ that the compiler vectorises for the baseline target (SSE2 or NEON); kRef is the scalar truth
-// for tests.
-enum class Isa { kRef, kGeneric, kAvx2, kAvx512, kAvx512Bf16 };
+// portable C++ that the compiler vectorises for the baseline target (SSE2 or NEON); kNeon says itself what
+// every 64-bit ARM processor can do; kRef is the scalar truth for tests.
+enum class Isa { kRef, kGeneric, kNeon, kAvx2, kAvx512, kAvx512Bf16 };
 
-const char* isa_name(Isa isa);  // "ref", "generic", "avx2", "avx512", "avx512bf16"
+const char* isa_name(Isa isa);  // "ref", "generic", "neon", "avx2", "avx512", "avx512bf16"
 
 // Whether this processor and this build can run `isa`.
 bool isa_supported(Isa isa);

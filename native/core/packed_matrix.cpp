@@ -54,7 +54,7 @@ PackedMatrix::PackedMatrix(int64_t num_blocks, int64_t K, Precision precision)
       bias_(static_cast<size_t>(num_blocks * kBlockColumns)) {
   if (precision != Precision::kI8) return;
   scales_ = AlignedBuffer(bias_.size());
-  std::memset(words_.data(), kZeroPoint, words_.size() * sizeof(float));
+  std::fill_n(reinterpret_cast<std::byte*>(words_.data()), words_.size() * kWordBytes, std::byte{kZeroPoint});
 }
 
 std::byte* PackedMatrix::element(int64_t n, int64_t k) {

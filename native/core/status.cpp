@@ -34,6 +34,8 @@ const char* error_code_name(ErrorCode code) {
       return "ELASTICLM_MEMORY_EXHAUSTED";
     case ErrorCode::kIsaUnsupported:
       return "ELASTICLM_ISA_UNSUPPORTED";
+    case ErrorCode::kPrecisionUnsupported:
+      return "ELASTICLM_PRECISION_UNSUPPORTED";
     case ErrorCode::kBackendUnavailable:
       return "ELASTICLM_BACKEND_UNAVAILABLE";
     case ErrorCode::kDeviceMemoryExhausted:

@@ -23,6 +23,7 @@ enum class ErrorCode {
   kCallAborted,
   kMemoryExhausted,
   kIsaUnsupported,
+  kPrecisionUnsupported,
   kBackendUnavailable,
   kDeviceMemoryExhausted,
   kDeviceFailed,

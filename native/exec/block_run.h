@@ -51,17 +51,15 @@ class BlockRun {
   void run(ThreadPool& pool, const ActivationTaps* taps);
 
   const PlanBlock& block() const { return block_; }
-  const float* hidden() const { return hidden_; }  // [rows, ld_hidden] after run()
+  const float* hidden() const { return at<float>(forward_.plan.arena.hidden, 0); }  // [rows, E] after run()
 
  private:
   // A linear step: which weights, from which region to which.
   struct Linear {
     const PackedMatrix& weight;
+    const Region& x;
+    const Region& y;
     Activation activation = Activation::kNone;
-    const float* x = nullptr;
-    int64_t ldx = 0;
-    float* y = nullptr;
-    int64_t ldy = 0;
     bool has_residual = false;  // the residual is y itself
   };
   // A chunk of a stage, and the thread that runs it.
@@ -70,6 +68,22 @@ class BlockRun {
     int64_t chunk_idx;
     Worker& worker;
   };
+  // Some heads and queries of a sequence.
+  struct AttentionPart {
+    int64_t row_begin;  // of the sequence, in the block
+    int64_t num_rows;
+    Range heads;
+    Range queries;
+  };
+
+  template <typename Element>
+  Element* at(const Region& region, int64_t row) const {
+    return reinterpret_cast<Element*>(arena_ + region.row(row));
+  }
+  RowScale* row_scales(int64_t row) const;  // null but in i8
+  const StructureRuns& runs_of(const Segment& segment) const {
+    return forward_.runs[static_cast<size_t>(segment.structure_idx)];
+  }
 
   void gather_ids();
   void run_chunk(const Chunk& chunk, const ActivationTaps* taps);
@@ -78,21 +92,23 @@ class BlockRun {
   Range rows_of(const Chunk& chunk) const;
 
   void embedding(const Chunk& chunk);
-  void layer_norm(const LayerNormWeights& weights, const Chunk& chunk);
-  void attention(int32_t layer, const Chunk& chunk);
+  void layer_norm(const LayerNormWeights& weights, const Chunk& chunk, bool is_last);
+  OperandRows hidden_operand(int64_t row) const;
+  template <typename Element>
+  void attention(int32_t layer, const Chunk& chunk, void (*kernel)(const AttentionArgsOf<Element>&));
+  template <typename Visit>
+  void for_each_part(int32_t layer, const Chunk& chunk, const Visit& visit) const;
+  void quantize(const PlanStep& step, const Chunk& chunk);
   void linear(const PlanStep& step, const Linear& linear, const Chunk& chunk);
   Range panel_blocks(const PlanStep& step, const Chunk& chunk) const;
 
   const ForwardContext& forward_;
   const PlanBlock& block_;
   const int owner_idx_;
+  std::byte* const arena_;
   int32_t* input_ids_;       // [rows]
   int32_t* position_ids_;    // [rows]
   int32_t* token_type_ids_;  // [rows]
-  float* hidden_;            // [rows, ld_hidden]
-  float* qkv_;               // [kept heads][rows, qkv_head_columns]
-  float* context_;           // [rows, ld_hidden]
-  float* ffn_;               // [rows, ld_ffn]
 };
 
 }  // namespace elasticlm

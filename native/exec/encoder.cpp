@@ -40,6 +40,15 @@ void with_coded_errors(const Body& body) {
   }
 }
 
+// Importance ranks what differs by little: it is measured on activations that nothing has rounded.
+void require_f32(Precision precision) {
+  if (precision == Precision::kF32) return;
+  fail(ErrorCode::kPrecisionUnsupported, {.expected = "a model in f32, whose activations are not rounded",
+                                          .subject = "calibrate()",
+                                          .received = std::string("one in ") + precision_name(precision),
+                                          .remedy = "Load the model with precision 'f32' for it"});
+}
+
 }  // namespace
 
 struct Encoder::State {
@@ -53,7 +62,10 @@ struct Encoder::State {
   std::vector<Worker> workers;  // by worker_idx; each touched by its own thread only
 
   int64_t attention_floats(const Plan& plan) const {
-    return kernels.attention_scratch_floats(plan.max_seqlen, weights->config.head_dim());
+    const AttentionScratchFloats measure = weights->precision == Precision::kF32
+                                               ? kernels.attention_scratch_floats
+                                               : kernels.attention_bf16_scratch_floats;
+    return measure(plan.max_seqlen, weights->config.head_dim());
   }
 };
 
@@ -75,7 +87,7 @@ void Encoder::forward(const Batch& batch, std::span<const Structure> structures,
   check_output(*state.weights, options.output);
   with_coded_errors([&] {
     const Plan plan = make_plan(state.weights->config, structures, {batch.cu_seqlens, batch.structure_idx},
-                                pool.num_threads());
+                                {.precision = state.weights->precision, .num_threads = pool.num_threads()});
     const std::vector<StructureRuns> runs = make_runs(state.weights->config, structures, plan);
     const ForwardContext context{
         *state.weights, state.kernels, batch,           plan,
@@ -94,6 +106,7 @@ void Encoder::forward(const Batch& batch, std::span<const Structure> structures,
 void Encoder::accumulate_activations(const Batch& batch, ThreadPool& pool, int worker_idx,
                                      ActivationSums& sums) {
   State& state = *state_;
+  require_f32(state.weights->precision);
   const EncoderConfig& config = state.weights->config;
   const auto num_heads = static_cast<size_t>(config.num_layers * config.num_heads);
   const auto num_neurons = static_cast<size_t>(config.num_layers * config.intermediate_size);
@@ -105,7 +118,7 @@ void Encoder::accumulate_activations(const Batch& batch, ThreadPool& pool, int w
     const Batch full{batch.input_ids, batch.token_type_ids, batch.cu_seqlens, structure_idx};
     // One thread's plan, and one set of sums per block added up in order: the same bits whatever the pool's
     // size.
-    const Plan plan = make_plan(config, structures, {full.cu_seqlens, full.structure_idx}, 1);
+    const Plan plan = make_plan(config, structures, {full.cu_seqlens, full.structure_idx}, {});
     const std::vector<StructureRuns> runs = make_runs(config, structures, plan);
     const ForwardContext context{*state.weights, state.kernels, full,    plan,
                                  runs,           state.workers, nullptr, state.attention_floats(plan)};

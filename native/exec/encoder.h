@@ -64,7 +64,8 @@ class Encoder {
   void forward(const Batch& batch, std::span<const Structure> structures, const ForwardOptions& options,
                ThreadPool& pool, int worker_idx, float* out);
 
-  // The full model's activations over `batch`, added to `sums` (sized by the call when empty).
+  // The full model's activations over `batch`, added to `sums` (sized by the call when empty). Throws
+  // kPrecisionUnsupported for weights that are not in f32.
   void accumulate_activations(const Batch& batch, ThreadPool& pool, int worker_idx, ActivationSums& sums);
 
   int64_t arena_bytes() const;  // scratch memory held now, all threads

@@ -30,7 +30,7 @@ void for_each_sequence(const ForwardContext& forward, const PlanBlock& block, co
 
 void write_hidden(const ForwardContext& forward, const BlockRun& run, float* out) {
   const int64_t hidden_size = forward.weights.config.hidden_size;
-  const int64_t ld = forward.plan.arena.ld_hidden;
+  const int64_t ld = forward.plan.arena.hidden.ld;
   for_each_sequence(forward, run.block(), [&](const PlacedSequence& sequence) {
     float* to = out + forward.batch.cu_seqlens[static_cast<size_t>(sequence.position)] * hidden_size;
     for (int64_t r = 0; r < sequence.num_rows; ++r) {
@@ -42,7 +42,7 @@ void write_hidden(const ForwardContext& forward, const BlockRun& run, float* out
 void write_pooled(const ForwardContext& forward, const ForwardOptions& options, const BlockRun& run,
                   float* out) {
   const int64_t hidden_size = forward.weights.config.hidden_size;
-  const int64_t ld = forward.plan.arena.ld_hidden;
+  const int64_t ld = forward.plan.arena.hidden.ld;
   for_each_sequence(forward, run.block(), [&](const PlacedSequence& sequence) {
     PoolingArgs args;
     args.x = run.hidden() + sequence.row * ld;
@@ -85,13 +85,13 @@ void dense(const KernelTable& kernels, const PackedMatrix& weight, Activation ac
 void write_head(const ForwardContext& forward, Output output, const BlockRun& run, Worker& worker,
                 float* out) {
   const ModelWeights& weights = forward.weights;
-  const int64_t ld = forward.plan.arena.ld_hidden;
+  const int64_t ld = forward.plan.arena.hidden.ld;
   const int64_t ld_logits = round_up(weights.num_labels, kBlockColumns);
   int64_t num_sequences = 0;
   for (const Segment& segment : run.block().segments)
     num_sequences += static_cast<int64_t>(segment.sequences.size());
 
-  float* first_tokens = worker.head.reserve(num_sequences * (2 * ld + ld_logits));
+  float* first_tokens = worker.head.reserve<float>(num_sequences * (2 * ld + ld_logits));
   float* pooled = first_tokens + num_sequences * ld;
   float* logits = pooled + num_sequences * ld;
   int64_t i = 0;

@@ -48,6 +48,7 @@ void StructureRuns::add_heads(const EncoderConfig& config, const LayerStructure&
 }
 
 void StructureRuns::add_neurons(const EncoderConfig& config, const LayerStructure& kept, Layer& layer) {
+  layer.num_neurons = kept.num_neurons;
   layer.ffn_columns.begin = static_cast<int64_t>(column_runs_.size());
   layer.ffn_depth.begin = static_cast<int64_t>(depth_runs_.size());
   if (kept.neuron_blocks.empty() && kept.num_neurons > 0) {

@@ -20,6 +20,7 @@ class StructureRuns {
   StructureRuns(const EncoderConfig& config, const Structure& structure, int64_t qkv_head_stride);
 
   int64_t num_heads(int32_t layer) const { return at(layer).num_heads; }
+  int64_t num_neurons(int32_t layer) const { return at(layer).num_neurons; }
   std::span<const ColumnRun> qkv_columns(int32_t layer) const { return columns(at(layer).qkv_columns); }
   std::span<const KRun> context_depth(int32_t layer) const { return depth(at(layer).context_depth); }
   std::span<const ColumnRun> ffn_columns(int32_t layer) const { return columns(at(layer).ffn_columns); }
@@ -32,6 +33,7 @@ class StructureRuns {
  private:
   struct Layer {
     int64_t num_heads = 0;
+    int64_t num_neurons = 0;
     Range qkv_columns;    // positions in column_runs_
     Range context_depth;  // positions in depth_runs_
     Range ffn_columns;

@@ -11,14 +11,18 @@
 namespace elasticlm {
 namespace {
 
-TensorView finite_tensor(TensorSource& source, const std::string& name, const std::vector<int64_t>& shape) {
+TensorView finite_tensor(TensorSource& source, const std::string& name, const std::vector<int64_t>& shape,
+                         Precision precision = Precision::kF32) {
   TensorView tensor = source.tensor(name, shape);
-  require_finite(tensor, name);
+  require_finite(tensor, name, precision);
   return tensor;
 }
 
-LinearTensors linear(TensorSource& source, const std::string& name, int64_t N, int64_t K) {
-  return {finite_tensor(source, weight_of(name), {N, K}), finite_tensor(source, bias_of(name), {N})};
+// Biases stay in f32.
+LinearTensors linear(TensorSource& source, const std::string& name, int64_t N, int64_t K,
+                     Precision precision = Precision::kF32) {
+  return {finite_tensor(source, weight_of(name), {N, K}, precision),
+          finite_tensor(source, bias_of(name), {N})};
 }
 
 AlignedBuffer vector(TensorSource& source, const std::string& name, int64_t size) {
@@ -38,14 +42,14 @@ LayerWeights layer(const EncoderConfig& config, TensorSource& source, int64_t la
   const int64_t E = config.hidden_size;
   const int64_t F = config.intermediate_size;
   return {.qkv_proj = pack_qkv(config,
-                               {.query = linear(source, names.query, E, E),
-                                .key = linear(source, names.key, E, E),
-                                .value = linear(source, names.value, E, E)},
+                               {.query = linear(source, names.query, E, E, precision),
+                                .key = linear(source, names.key, E, E, precision),
+                                .value = linear(source, names.value, E, E, precision)},
                                precision),
-          .attn_out_proj = pack_linear(linear(source, names.attn_out, E, E), precision),
+          .attn_out_proj = pack_linear(linear(source, names.attn_out, E, E, precision), precision),
           .attn_layer_norm = layer_norm(source, names.attn_layer_norm, E),
-          .ffn_up = pack_linear(linear(source, names.ffn_up, F, E), precision),
-          .ffn_down = pack_linear(linear(source, names.ffn_down, E, F), precision),
+          .ffn_up = pack_linear(linear(source, names.ffn_up, F, E, precision), precision),
+          .ffn_down = pack_linear(linear(source, names.ffn_down, E, F, precision), precision),
           .ffn_layer_norm = layer_norm(source, names.ffn_layer_norm, E)};
 }
 

@@ -21,8 +21,9 @@ class TensorSource {
 
 // Fills `weights` for `config` but for `checkpoint`: packs the layers' linear weights in weights.precision,
 // those of pooler and classifier in f32, and LayerNorms, and leaves the embedding tables as views into the
-// source. Every packed tensor and the position and token type tables must be finite; word embeddings are not
-// looked at, since that would read a whole table of which most rows are rarely needed.
+// source. Every packed tensor must be finite, also when rounded to its precision, and so must the position
+// and token type tables; word embeddings are not looked at, since that would read a whole table of which most
+// rows are rarely needed.
 void assemble(const EncoderConfig& config, TensorSource& source, ModelWeights& weights);
 
 }  // namespace elasticlm

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/precision.h"
 #include "model/config.h"
 #include "model/structure.h"
 
@@ -33,9 +34,11 @@ enum class StepOp {
   kEmbedding,
   kQkvProj,
   kAttention,
+  kQuantizeContext,  // i8 only: the rows of the output projection
   kAttnOutProj,
   kAttnLayerNorm,
   kFfnUp,
+  kQuantizeFfn,  // i8 only: the rows of FFN-down
   kFfnDown,
   kFfnLayerNorm
 };
@@ -70,20 +73,34 @@ struct PlanBlock {
   std::vector<Stage> stages;      // cover Plan::steps in order
 };
 
-// Floats from the start of a block's arena. Regions are disjoint where their lifetimes meet. Sizes follow the
-// config alone, not the structures, so that another level never needs another arena.
+// Rows of a block's arena.
+struct Region {
+  int64_t begin = 0;  // bytes from the arena's start
+  int64_t ld = 0;     // elements
+  int64_t element_bytes = 0;
+
+  int64_t row(int64_t r) const { return begin + r * ld * element_bytes; }
+};
+
+// Regions are disjoint where their lifetimes meet. Activations between the linear layers are f32 in f32, and
+// bf16 in bf16 and i8. Sizes follow the config alone, not the structures, so that another level never needs
+// another arena.
 struct ArenaLayout {
-  int64_t num_rows = 0;  // room for so many rows in each region
-  int64_t ids =
-      0;  // gathered input_ids, position_ids, token_type_ids (int32, one float's room each): [3, num_rows]
-  int64_t hidden = 0;   // [num_rows, ld_hidden]
-  int64_t qkv = 0;      // per kept head [num_rows, qkv_head_columns], qkv_head_stride apart
-  int64_t context = 0;  // [num_rows, ld_hidden]: the kept heads' D columns each, compact
-  int64_t ffn = 0;      // [num_rows, ld_ffn]: the kept neurons, compact
-  int64_t num_floats = 0;
-  int64_t ld_hidden = 0;
-  int64_t ld_ffn = 0;
-  int64_t qkv_head_stride = 0;
+  int64_t num_rows = 0;         // room for so many rows in each region
+  int64_t ids = 0;              // gathered input_ids, position_ids, token_type_ids (int32): [3, num_rows]
+  Region hidden;                // [num_rows, E] f32
+  Region qkv;                   // per kept head [num_rows, qkv_head_columns], qkv_head_stride apart
+  int64_t qkv_head_stride = 0;  // elements
+  Region context;               // [num_rows, E]: the kept heads' D columns each, compact
+  Region ffn;                   // [num_rows, F]: the kept neurons, compact
+  // The rows that linear layers read, in their precision. Where that is the one in which they were written
+  // they are the regions above; bf16 has rounded hidden states, and in i8 all three have one place, which
+  // holds what is read next.
+  Region hidden_operand;
+  Region context_operand;
+  Region ffn_operand;
+  int64_t row_scales = 0;  // i8 only: [num_rows] RowScale of the operand
+  int64_t num_bytes = 0;
 };
 
 struct Plan {
@@ -94,13 +111,20 @@ struct Plan {
   std::vector<PlanStep> steps;   // the same for every block; a segment that keeps nothing of a step skips it
   ArenaLayout arena;             // for the largest block
   int64_t max_seqlen = 0;        // longest sequence of the batch
+  Precision precision = Precision::kF32;
 
   std::string to_string(const EncoderConfig& config, std::span<const Structure> structures) const;
 };
 
-// `shape` must come from a validated batch, `num_threads` be at least 1.
+// How a model runs, the same for all its batches.
+struct PlanOptions {
+  Precision precision = Precision::kF32;
+  int num_threads = 1;  // at least 1
+};
+
+// `shape` must come from a validated batch.
 Plan make_plan(const EncoderConfig& config, std::span<const Structure> structures, const BatchShape& shape,
-               int num_threads);
+               const PlanOptions& options);
 
 // Multiply-adds times two that a plan's linear and attention steps perform; the basis of computeFraction and
 // of GFLOP/s.

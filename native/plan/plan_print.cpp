@@ -23,6 +23,15 @@ void append_linear(std::string& text, const Segment& segment, int64_t N, int64_t
   }
 }
 
+void append_rows(std::string& text, const Segment& segment, int64_t N) {
+  if (N == 0) {
+    append(text, "      structure %d: skipped\n", segment.structure_idx);
+  } else {
+    append(text, "      structure %d: M=%lld N=%lld\n", segment.structure_idx, wide(segment.num_rows),
+           wide(N));
+  }
+}
+
 void append_segment_step(std::string& text, const EncoderConfig& config, const Segment& segment, StepOp op,
                          const LayerStructure& kept) {
   const int64_t context_size = kept.num_heads * config.head_dim();
@@ -39,11 +48,14 @@ void append_segment_step(std::string& text, const EncoderConfig& config, const S
       return append_linear(text, segment, kept.num_neurons, config.hidden_size);
     case StepOp::kFfnDown:
       return append_linear(text, segment, config.hidden_size, kept.num_neurons);
+    case StepOp::kQuantizeContext:
+      return append_rows(text, segment, context_size);
+    case StepOp::kQuantizeFfn:
+      return append_rows(text, segment, kept.num_neurons);
     case StepOp::kEmbedding:
     case StepOp::kAttnLayerNorm:
     case StepOp::kFfnLayerNorm:
-      append(text, "      structure %d: M=%lld N=%lld\n", segment.structure_idx, wide(segment.num_rows),
-             wide(config.hidden_size));
+      return append_rows(text, segment, config.hidden_size);
   }
 }
 
@@ -66,12 +78,16 @@ const char* step_op_name(StepOp op) {
       return "qkv_proj";
     case StepOp::kAttention:
       return "attention";
+    case StepOp::kQuantizeContext:
+      return "quantize_context";
     case StepOp::kAttnOutProj:
       return "attn_out_proj";
     case StepOp::kAttnLayerNorm:
       return "attn_layer_norm";
     case StepOp::kFfnUp:
       return "ffn_up";
+    case StepOp::kQuantizeFfn:
+      return "quantize_ffn";
     case StepOp::kFfnDown:
       return "ffn_down";
     case StepOp::kFfnLayerNorm:
@@ -96,11 +112,13 @@ const char* split_name(Split split) {
 
 std::string Plan::to_string(const EncoderConfig& config, std::span<const Structure> structures) const {
   std::string text;
-  append(text, "plan: %zu blocks (%lld side by side), %zu steps, longest sequence %lld\n", blocks.size(),
-         wide(num_whole_blocks), steps.size(), wide(max_seqlen));
-  append(text, "arena: %lld rows, %lld floats: ids %lld, hidden %lld, qkv %lld, context %lld, ffn %lld\n",
-         wide(arena.num_rows), wide(arena.num_floats), wide(arena.ids), wide(arena.hidden), wide(arena.qkv),
-         wide(arena.context), wide(arena.ffn));
+  append(text, "plan: %s, %zu blocks (%lld side by side), %zu steps, longest sequence %lld\n",
+         precision_name(precision), blocks.size(), wide(num_whole_blocks), steps.size(), wide(max_seqlen));
+  append(text, "arena: %lld rows, %lld bytes: ids %lld, hidden %lld", wide(arena.num_rows),
+         wide(arena.num_bytes), wide(arena.ids), wide(arena.hidden.begin));
+  if (precision != Precision::kF32) append(text, ", operand %lld", wide(arena.hidden_operand.begin));
+  append(text, ", qkv %lld, context %lld, ffn %lld\n", wide(arena.qkv.begin), wide(arena.context.begin),
+         wide(arena.ffn.begin));
   for (size_t i = 0; i < blocks.size(); ++i) {
     const PlanBlock& block = blocks[i];
     append(text, "block %zu: %lld rows, %lld chunks\n", i, wide(block.num_rows), wide(block.num_chunks));

@@ -77,6 +77,23 @@ Header checked_header(const MappedFile& mapping, const std::string& path) {
   return header;
 }
 
+// The number of vectors in all parts.
+int64_t checked_count(std::span<const std::span<const float>> parts, int64_t dims) {
+  size_t floats = 0;
+  bool are_whole = dims > 0 && dims <= kMaxDims;
+  for (const std::span<const float> part : parts) {
+    floats += part.size();
+    are_whole = are_whole && part.size() % static_cast<size_t>(dims) == 0;
+  }
+  if (!are_whole ||
+      floats / static_cast<size_t>(dims) > static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
+    fail(ErrorCode::kIndexInvalid,
+         {"[count, dims] floats with dims in [1, 2^20] and count below 2^31", "vectors",
+          std::to_string(floats) + " floats of " + std::to_string(dims) + " dims", ""});
+  }
+  return static_cast<int64_t>(floats) / dims;
+}
+
 }  // namespace
 
 struct VectorIndex::State {
@@ -108,19 +125,17 @@ VectorIndex::VectorIndex(const std::string& path) : state_(std::make_unique<Stat
 }
 
 VectorIndex::VectorIndex(std::span<const float> vectors, int64_t dims, Precision precision)
+    : VectorIndex(std::span(&vectors, 1), dims, precision) {}
+
+VectorIndex::VectorIndex(std::span<const std::span<const float>> parts, int64_t dims, Precision precision)
     : state_(std::make_unique<State>()) {
-  if (dims <= 0 || dims > kMaxDims || vectors.size() % static_cast<size_t>(dims) != 0 ||
-      vectors.size() / static_cast<size_t>(dims) > static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
-    fail(ErrorCode::kIndexInvalid,
-         {"[count, dims] floats with dims in [1, 2^20] and count below 2^31", "vectors",
-          std::to_string(vectors.size()) + " floats of " + std::to_string(dims) + " dims", ""});
-  }
-  state_->count = static_cast<int64_t>(vectors.size()) / dims;
+  state_->count = checked_count(parts, dims);
   state_->dims = dims;
   state_->precision = precision;
   if (precision == Precision::kF32) {
-    state_->copied = AlignedBuffer(vectors.size());
-    std::copy(vectors.begin(), vectors.end(), state_->copied.data());
+    state_->copied = AlignedBuffer(static_cast<size_t>(state_->count * dims));
+    float* to = state_->copied.data();
+    for (const std::span<const float> part : parts) to = std::copy(part.begin(), part.end(), to);
     state_->vectors = state_->copied.data();
     return;
   }
@@ -128,7 +143,11 @@ VectorIndex::VectorIndex(std::span<const float> vectors, int64_t dims, Precision
   state_->copied = AlignedBuffer(static_cast<size_t>(floats));
   state_->copied_scales = AlignedBuffer(static_cast<size_t>(state_->count));
   auto* const codes = reinterpret_cast<uint8_t*>(state_->copied.data());
-  quantize_vectors(vectors, dims, codes, state_->copied_scales.data());
+  int64_t first = 0;
+  for (const std::span<const float> part : parts) {
+    quantize_vectors(part, dims, codes + first * code_stride(dims), state_->copied_scales.data() + first);
+    first += static_cast<int64_t>(part.size()) / dims;
+  }
   state_->codes = codes;
   state_->scales = state_->copied_scales.data();
 }

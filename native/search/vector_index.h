@@ -30,6 +30,8 @@ class VectorIndex {
   explicit VectorIndex(const std::string& path);
   // Copies [count, dims] vectors, or quantises them.
   VectorIndex(std::span<const float> vectors, int64_t dims, Precision precision = Precision::kF32);
+  // The same of vectors that lie in several places, each of them whole, so that nobody has to join them.
+  VectorIndex(std::span<const std::span<const float>> parts, int64_t dims, Precision precision);
   ~VectorIndex();
 
   int64_t dims() const;

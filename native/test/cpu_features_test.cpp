@@ -29,7 +29,7 @@ void expect_limit(std::optional<double> expected, const std::string& what) {
 TEST_CASE("choose_isa: best by default, exact by name, coded error otherwise") {
   const Isa best = choose_isa("");
   CHECK(isa_supported(best), "the default must be supported");
-  for (const Isa isa : {Isa::kRef, Isa::kGeneric, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : {Isa::kRef, Isa::kGeneric, Isa::kNeon, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
     if (isa_supported(isa)) {
       CHECK(choose_isa(isa_name(isa)) == isa, std::string("by name: ") + isa_name(isa));
       CHECK(best >= isa, std::string("better than the default: ") + isa_name(isa));

@@ -80,6 +80,7 @@ CutModel cut_model(const ModelWeights& full, const Structure& structure) {
   validate(structure, full.config);
   auto weights = std::make_shared<ModelWeights>();
   weights->config = full.config;
+  weights->precision = full.precision;
   weights->word_embeddings = full.word_embeddings;
   weights->position_embeddings = full.position_embeddings;
   weights->token_type_embeddings = full.token_type_embeddings;

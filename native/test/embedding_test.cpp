@@ -1,6 +1,6 @@
 #include <cstring>
 
-#include "test/kernel_support.h"
+#include "test/operand_fixture.h"
 
 namespace elasticlm::test {
 namespace {
@@ -166,6 +166,34 @@ TEST_CASE("embedding: tables of different dtypes may meet in one call") {
         check_exact({{word, position, token_type}, 72, 3}, "mixed dtypes");
     }
   }
+}
+
+TEST_CASE("embedding: operand rows of every width are the f32 rows, rounded") {
+  const auto check = [](int64_t size, DType dtype) {
+    const Case one({dtype, dtype, dtype}, size, 5);
+    for (const Isa isa : supported_isas()) {
+      std::vector<float> plain = poisoned(kRows * size);
+      kernel_table(isa).embedding_forward(one.args(plain, size));
+      for (const Precision precision : kOperandPrecisions) {
+        std::vector<float> y = poisoned(kRows * size);
+        OperandMemory operand(precision, kRows, size, size % 3);
+        EmbeddingArgs args = one.args(y, size);
+        args.operand = operand.rows();
+        kernel_table(isa).embedding_forward(args);
+        for (int64_t row = 0; row < kRows; ++row) {
+          const std::vector<float> values(y.begin() + row * size, y.begin() + (row + 1) * size);
+          operand.check_row(row, values, isa, dtype_name(dtype));
+        }
+        for (size_t i = 0; i < y.size(); ++i) {
+          CHECK(
+              same_bits(y[i], plain[i]),
+              std::string(isa_name(isa)) + ": the f32 rows differ beside an operand at " + std::to_string(i));
+        }
+      }
+    }
+  };
+  for (int64_t size = 2; size <= 70; ++size) check(size, kDtypes[size % 3]);
+  for (const int64_t size : {384, 768}) check(size, DType::kF16);
 }
 
 TEST_CASE("embedding: a row alone has the bits it has in a batch") {

@@ -16,15 +16,30 @@ struct Corpus {
   std::vector<std::vector<float>> alone;  // hidden states
 };
 
-Corpus make_corpus(Random& random, const EncoderConfig& config, Isa isa, int64_t num_sequences,
+// What computes: every pair that this machine has.
+struct Kernels {
+  Precision precision;
+  Isa isa;
+  std::string name() const { return name_of(isa, precision); }
+};
+
+std::vector<Kernels> all_kernels() {
+  std::vector<Kernels> all;
+  for (const Precision precision : kPrecisions) {
+    for (const Isa isa : supported_isas(precision)) all.push_back({precision, isa});
+  }
+  return all;
+}
+
+Corpus make_corpus(Random& random, const EncoderConfig& config, const Kernels& kernels, int64_t num_sequences,
                    int64_t longest) {
   Corpus corpus;
-  corpus.weights = random_weights(config, 0, random());
+  corpus.weights = random_weights(config, 0, random(), kernels.precision);
   corpus.structures = {Structure::full(config)};
   for (int i = 0; i < 3; ++i) corpus.structures.push_back(random_nested(random, corpus.structures.back()));
   corpus.structures.push_back(random_lists(random, config));
   ThreadPool pool(1);
-  Encoder encoder(corpus.weights, isa, 1);
+  Encoder encoder(corpus.weights, kernels.isa, 1);
   for (int64_t i = 0; i < num_sequences; ++i) {
     const int64_t length = i % 3 == 0 ? uniform(random, 1, 4) : uniform(random, 1, longest);
     corpus.sequences.push_back(
@@ -55,48 +70,49 @@ Draw draw(Random& random, const Corpus& corpus, int64_t most) {
   return result;
 }
 
-void check_draws(Random& random, const Corpus& corpus, Isa isa, int num_trials, int64_t most) {
+void check_draws(Random& random, const Corpus& corpus, const Kernels& kernels, int num_trials, int64_t most) {
   for (const int num_threads : {1, 2, 3}) {
     ThreadPool pool(num_threads);
-    Encoder encoder(corpus.weights, isa, num_threads);
+    Encoder encoder(corpus.weights, kernels.isa, num_threads);
     for (int trial = 0; trial < num_trials; ++trial) {
       const Draw one = draw(random, corpus, most);
       const auto hidden =
           run_forward(encoder, pool, one.batch.view(), corpus.structures, {.output = Output::kHidden});
-      check_same_bits(hidden, one.expected,
-                      std::string(isa_name(isa)) + " threads=" + std::to_string(num_threads) + " trial " +
-                          std::to_string(trial));
+      check_same_bits(
+          hidden, one.expected,
+          kernels.name() + " threads=" + std::to_string(num_threads) + " trial " + std::to_string(trial));
     }
   }
 }
 
 TEST_CASE("same bits alone and in any batch, mix of structures and number of threads: small models") {
-  // 3 fast ISAs x 10 models x 3 thread counts x 115 batches: more than 10,000.
-  for (const Isa isa : supported_isas()) {
+  // 3 fast ISAs x 10 models x 3 thread counts x 115 batches: more than 10,000 in each precision.
+  for (const Kernels& kernels : all_kernels()) {
     Random random(11);
     for (int model = 0; model < 10; ++model) {
-      const Corpus corpus = make_corpus(random, random_config(random), isa, 12, model == 0 ? 200 : 12);
-      check_draws(random, corpus, isa, isa == Isa::kRef ? 5 : 115, model == 0 ? 4 : 8);
+      const Corpus corpus = make_corpus(random, random_config(random), kernels, 12, model == 0 ? 200 : 12);
+      check_draws(random, corpus, kernels, kernels.isa == Isa::kRef ? 5 : 115, model == 0 ? 4 : 8);
     }
   }
 }
 
 TEST_CASE("same bits alone and in any batch: MiniLM's sizes") {
-  for (const Isa isa : supported_isas()) {
-    if (isa == Isa::kRef) continue;  // covered by the small models; a scalar MiniLM forward takes seconds
+  for (const Kernels& kernels : all_kernels()) {
+    if (kernels.isa == Isa::kRef)
+      continue;  // covered by the small models; a scalar MiniLM forward takes seconds
     Random random(12);
-    const Corpus corpus = make_corpus(random, mini_lm_config(), isa, 6, 140);
-    check_draws(random, corpus, isa, 6, 5);
+    const Corpus corpus = make_corpus(random, mini_lm_config(), kernels, 6, 140);
+    check_draws(random, corpus, kernels, 6, 5);
   }
 }
 
 TEST_CASE("same bits when several forwards share a pool") {
-  for (const Isa isa : supported_isas()) {
+  for (const Kernels& kernels : all_kernels()) {
     Random random(13);
-    const Corpus corpus = make_corpus(random, random_config(random), isa, 10, 60);
+    const Corpus corpus = make_corpus(random, random_config(random), kernels, 10, 60);
     ThreadPool pool(3);
-    Encoder encoder(corpus.weights, isa, 3);
-    for (int round = 0; round < (isa == Isa::kRef ? 2 : 20); ++round) {
+    Encoder encoder(corpus.weights, kernels.isa, 3);
+    for (int round = 0; round < (kernels.isa == Isa::kRef ? 2 : 20); ++round) {
       std::vector<Draw> draws;
       for (int i = 0; i < 8; ++i) draws.push_back(draw(random, corpus, 8));
       std::vector<std::future<std::vector<float>>> results;
@@ -107,7 +123,7 @@ TEST_CASE("same bits when several forwards share a pool") {
       }
       for (size_t i = 0; i < draws.size(); ++i) {
         check_same_bits(results[i].get(), draws[i].expected,
-                        std::string(isa_name(isa)) + " concurrent " + std::to_string(i));
+                        kernels.name() + " concurrent " + std::to_string(i));
       }
     }
   }
@@ -129,19 +145,19 @@ void check_view_equals_cut(Random& random, Isa isa, const Structure& structure,
       run_forward(view_encoder, pool, batch.view(), view_structures, {.output = Output::kHidden});
   const auto dense =
       run_forward(cut_encoder, pool, batch.view(), cut_structures, {.output = Output::kHidden});
-  check_same_bits(view, dense, what + " " + isa_name(isa));
+  check_same_bits(view, dense, what + " " + name_of(isa, weights->precision));
 }
 
 TEST_CASE("a SubLM within the shared weights equals the same SubLM cut out: 50 nested structures") {
-  for (const Isa isa : supported_isas()) {
+  for (const Kernels& kernels : all_kernels()) {
     Random random(14);
     for (int family = 0; family < 10; ++family) {
       const EncoderConfig config = random_config(random);
-      const auto weights = random_weights(config, 0, random());
+      const auto weights = random_weights(config, 0, random(), kernels.precision);
       Structure structure = Structure::full(config);
       for (int i = 0; i < 5; ++i) {
         structure = random_nested(random, structure);
-        check_view_equals_cut(random, isa, structure, weights,
+        check_view_equals_cut(random, kernels.isa, structure, weights,
                               "family " + std::to_string(family) + "." + std::to_string(i));
       }
     }
@@ -149,25 +165,26 @@ TEST_CASE("a SubLM within the shared weights equals the same SubLM cut out: 50 n
 }
 
 TEST_CASE("a SubLM within the shared weights equals the same SubLM cut out: 50 arbitrary structures") {
-  for (const Isa isa : supported_isas()) {
+  for (const Kernels& kernels : all_kernels()) {
     Random random(15);
     for (int i = 0; i < 50; ++i) {
       const EncoderConfig config = random_config(random);
-      const auto weights = random_weights(config, 0, random());
-      check_view_equals_cut(random, isa, random_lists(random, config), weights,
+      const auto weights = random_weights(config, 0, random(), kernels.precision);
+      check_view_equals_cut(random, kernels.isa, random_lists(random, config), weights,
                             "structure " + std::to_string(i));
     }
   }
 }
 
 TEST_CASE("a SubLM within MiniLM's sizes equals the same SubLM cut out") {
-  Random random(16);
   const EncoderConfig config = mini_lm_config();
-  const auto weights = random_weights(config, 0, random());
-  for (const Isa isa : supported_isas()) {
-    if (isa == Isa::kRef) continue;  // covered by the small models; a scalar MiniLM forward takes seconds
-    check_view_equals_cut(random, isa, random_prefix(random, config), weights, "prefix");
-    check_view_equals_cut(random, isa, random_lists(random, config), weights, "lists");
+  for (const Kernels& kernels : all_kernels()) {
+    if (kernels.isa == Isa::kRef)
+      continue;  // covered by the small models; a scalar MiniLM forward takes seconds
+    Random random(16);
+    const auto weights = random_weights(config, 0, random(), kernels.precision);
+    check_view_equals_cut(random, kernels.isa, random_prefix(random, config), weights, "prefix");
+    check_view_equals_cut(random, kernels.isa, random_lists(random, config), weights, "lists");
   }
 }
 

@@ -129,12 +129,16 @@ std::vector<float> run_forward(Encoder& encoder, ThreadPool& pool, const Batch& 
   return out;
 }
 
-std::vector<Isa> supported_isas() {
+std::vector<Isa> supported_isas(Precision precision) {
   std::vector<Isa> isas;
-  for (const Isa isa : {Isa::kRef, Isa::kGeneric, Isa::kAvx2, Isa::kAvx512}) {
-    if (isa_supported(isa)) isas.push_back(isa);
+  for (const Isa isa : {Isa::kRef, Isa::kGeneric, Isa::kNeon, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
+    if (isa_supported(isa) && effective_isa(isa, precision) == isa) isas.push_back(isa);
   }
   return isas;
+}
+
+std::string name_of(Isa isa, Precision precision) {
+  return std::string(precision_name(precision)) + " " + isa_name(isa);
 }
 
 void check_close(std::span<const float> actual, const Truth& truth, const std::string& what) {
@@ -142,7 +146,7 @@ void check_close(std::span<const float> actual, const Truth& truth, const std::s
   double naive = 0;
   double scale = 0;
   for (size_t i = 0; i < actual.size(); ++i) {
-    naive = std::max(naive, std::abs(truth.f32[i] - truth.f64[i]));
+    naive = std::max(naive, std::abs(truth.naive[i] - truth.f64[i]));
     scale = std::max(scale, std::abs(truth.f64[i]));
   }
   const double bound = 2 * naive + 4 * scale * 0x1p-24;

@@ -52,15 +52,20 @@ struct OwnedBatch {
 std::vector<float> run_forward(Encoder& encoder, ThreadPool& pool, const Batch& batch,
                                std::span<const Structure> structures, const ForwardOptions& options);
 
-std::vector<Isa> supported_isas();
+inline constexpr Precision kPrecisions[] = {Precision::kF32, Precision::kBF16, Precision::kI8};
+
+// Those of this machine that have kernels of their own for `precision`.
+std::vector<Isa> supported_isas(Precision precision);
+
+std::string name_of(Isa isa, Precision precision);
 
 // Fails, naming the worst element, unless |actual - truth| <= the bound at every element. The bound is twice
-// the largest distance of the naive f32 result from the f64 truth (the kernels sum in another order and
-// approximate erf, exp and tanh, but must not lose more than plain f32 arithmetic does), and four roundings
-// of the largest value for results that the naive path hits exactly.
+// the largest distance of the naive result in the same precision from the f64 truth (the kernels sum in
+// another order and approximate erf, exp and tanh, but must not lose more than plain arithmetic does), and
+// four f32 roundings of the largest value for results that the naive path hits exactly.
 struct Truth {
   std::vector<double> f64;
-  std::vector<double> f32;
+  std::vector<double> naive;
 };
 void check_close(std::span<const float> actual, const Truth& truth, const std::string& what);
 

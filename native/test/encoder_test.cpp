@@ -21,9 +21,9 @@ Truth truth_of(const OwnedBatch& batch, const OfSequence& of_sequence) {
     const size_t length = static_cast<size_t>(batch.cu_seqlens[i + 1]) - begin;
     const std::span ids = std::span(batch.input_ids).subspan(begin, length);
     const std::span types = std::span(batch.token_type_ids).subspan(begin, length);
-    for (const Precision precision : {Precision::kF64, Precision::kF32}) {
-      const std::vector<double> values = of_sequence(ids, types, batch.structure_idx[i], precision);
-      std::vector<double>& all = precision == Precision::kF64 ? truth.f64 : truth.f32;
+    for (const Arithmetic arithmetic : {Arithmetic::kF64, Arithmetic::kNaive}) {
+      const std::vector<double> values = of_sequence(ids, types, batch.structure_idx[i], arithmetic);
+      std::vector<double>& all = arithmetic == Arithmetic::kF64 ? truth.f64 : truth.naive;
       all.insert(all.end(), values.begin(), values.end());
     }
   }
@@ -46,32 +46,45 @@ OwnedBatch random_batch(Random& random, const EncoderConfig& config, int64_t num
   return batch;
 }
 
-std::string describe(const EncoderConfig& config, Isa isa, int num_threads) {
-  return std::string(isa_name(isa)) + " E=" + std::to_string(config.hidden_size) +
+// Hidden states of the whole batch, by the reference.
+Truth hidden_truth(const ModelWeights& weights, std::span<const Structure> structures,
+                   const OwnedBatch& batch) {
+  return truth_of(batch, [&](auto ids, auto types, int32_t structure, Arithmetic arithmetic) {
+    return reference_hidden(weights, structures[static_cast<size_t>(structure)], ids, types, arithmetic)
+        .hidden;
+  });
+}
+
+std::string describe(const ModelWeights& weights, Isa isa, int num_threads) {
+  const EncoderConfig& config = weights.config;
+  return name_of(isa, weights.precision) + " E=" + std::to_string(config.hidden_size) +
          " H=" + std::to_string(config.num_heads) + " F=" + std::to_string(config.intermediate_size) +
          " L=" + std::to_string(config.num_layers) + " threads=" + std::to_string(num_threads);
 }
 
 TEST_CASE(
-    "hidden states agree with the f64 reference: random models, structures, ragged batches, ISAs, threads") {
+    "hidden states agree with the f64 reference: random models, structures, ragged batches, precisions, "
+    "ISAs, threads") {
   Random random(1);
   for (int trial = 0; trial < 40; ++trial) {
     const EncoderConfig config = random_config(random);
-    const auto weights = random_weights(config, 3, random());
+    const uint64_t seed = random();
     const std::vector<Structure> structures = random_structures(random, config);
     const OwnedBatch batch = random_batch(random, config, 5, trial % 8 == 0 ? 300 : 40);
-    const Truth truth = truth_of(batch, [&](auto ids, auto types, int32_t structure, Precision precision) {
-      return reference_hidden(*weights, structures[static_cast<size_t>(structure)], ids, types, precision)
-          .hidden;
-    });
-    for (const Isa isa : supported_isas()) {
-      for (const int num_threads : {1, 2, 3}) {
-        if (isa == Isa::kRef && num_threads != 1 + trial % 3) continue;  // scalar: one thread count per trial
-        ThreadPool pool(num_threads);
-        Encoder encoder(weights, isa, num_threads);
-        const auto hidden = run_forward(encoder, pool, batch.view(), structures, {.output = Output::kHidden});
-        check_close(hidden, truth,
-                    "trial " + std::to_string(trial) + " " + describe(config, isa, num_threads));
+    for (const Precision precision : kPrecisions) {
+      const auto weights = random_weights(config, 3, seed, precision);
+      const Truth truth = hidden_truth(*weights, structures, batch);
+      for (const Isa isa : supported_isas(precision)) {
+        for (const int num_threads : {1, 2, 3}) {
+          if (isa == Isa::kRef && num_threads != 1 + trial % 3)
+            continue;  // scalar: one thread count per trial
+          ThreadPool pool(num_threads);
+          Encoder encoder(weights, isa, num_threads);
+          const auto hidden =
+              run_forward(encoder, pool, batch.view(), structures, {.output = Output::kHidden});
+          check_close(hidden, truth,
+                      "trial " + std::to_string(trial) + " " + describe(*weights, isa, num_threads));
+        }
       }
     }
   }
@@ -81,34 +94,35 @@ TEST_CASE("pooled, pooler and logits agree with the f64 reference") {
   Random random(2);
   for (int trial = 0; trial < 12; ++trial) {
     const EncoderConfig config = random_config(random);
-    const auto weights = random_weights(config, uniform(random, 1, 40), random());
+    const auto weights =
+        random_weights(config, uniform(random, 1, 40), random(), kPrecisions[trial % std::size(kPrecisions)]);
     const std::vector<Structure> structures = random_structures(random, config);
     const OwnedBatch batch = random_batch(random, config, 5, 30);
     ThreadPool pool(2);
-    for (const Isa isa : supported_isas()) {
+    for (const Isa isa : supported_isas(weights->precision)) {
       Encoder encoder(weights, isa, 2);
       const auto compare = [&](const ForwardOptions& options, const char* what, const auto& head) {
         const Truth truth =
-            truth_of(batch, [&](auto ids, auto types, int32_t structure, Precision precision) {
+            truth_of(batch, [&](auto ids, auto types, int32_t structure, Arithmetic arithmetic) {
               const Structure& kept = structures[static_cast<size_t>(structure)];
-              return head(reference_hidden(*weights, kept, ids, types, precision).hidden, precision);
+              return head(reference_hidden(*weights, kept, ids, types, arithmetic).hidden, arithmetic);
             });
         check_close(run_forward(encoder, pool, batch.view(), structures, options), truth,
-                    std::string(what) + " trial " + std::to_string(trial) + " " + describe(config, isa, 2));
+                    std::string(what) + " trial " + std::to_string(trial) + " " + describe(*weights, isa, 2));
       };
       for (const Pooling pooling : {Pooling::kCls, Pooling::kMean}) {
         for (const bool normalize : {false, true}) {
           compare({.output = Output::kPooled, .pooling = pooling, .normalize = normalize}, "pooled",
-                  [&](const auto& hidden, Precision precision) {
-                    return reference_pooled(*weights, hidden, pooling, normalize, precision);
+                  [&](const auto& hidden, Arithmetic arithmetic) {
+                    return reference_pooled(*weights, hidden, pooling, normalize, arithmetic);
                   });
         }
       }
-      compare({.output = Output::kPooler}, "pooler", [&](const auto& hidden, Precision precision) {
-        return reference_pooler(*weights, hidden, precision);
+      compare({.output = Output::kPooler}, "pooler", [&](const auto& hidden, Arithmetic arithmetic) {
+        return reference_pooler(*weights, hidden, arithmetic);
       });
-      compare({.output = Output::kLogits}, "logits", [&](const auto& hidden, Precision precision) {
-        return reference_logits(*weights, reference_pooler(*weights, hidden, precision), precision);
+      compare({.output = Output::kLogits}, "logits", [&](const auto& hidden, Arithmetic arithmetic) {
+        return reference_logits(*weights, reference_pooler(*weights, hidden, arithmetic), arithmetic);
       });
     }
   }
@@ -117,22 +131,21 @@ TEST_CASE("pooled, pooler and logits agree with the f64 reference") {
 TEST_CASE("a MiniLM-sized model agrees with the f64 reference at full and at half size") {
   Random random(3);
   const EncoderConfig config = mini_lm_config();
-  const auto weights = random_weights(config, 0, 5);
   const std::vector<Structure> structures = {Structure::full(config), random_prefix(random, config)};
   OwnedBatch batch;
   for (const int32_t structure : {0, 1}) {
     batch.add(random_sequence(random, config, 9, 1));
     batch.structure_idx.back() = structure;
   }
-  const Truth truth = truth_of(batch, [&](auto ids, auto types, int32_t structure, Precision precision) {
-    return reference_hidden(*weights, structures[static_cast<size_t>(structure)], ids, types, precision)
-        .hidden;
-  });
-  for (const Isa isa : supported_isas()) {
-    ThreadPool pool(2);
-    Encoder encoder(weights, isa, 2);
-    check_close(run_forward(encoder, pool, batch.view(), structures, {.output = Output::kHidden}), truth,
-                describe(config, isa, 2));
+  for (const Precision precision : kPrecisions) {
+    const auto weights = random_weights(config, 0, 5, precision);
+    const Truth truth = hidden_truth(*weights, structures, batch);
+    for (const Isa isa : supported_isas(precision)) {
+      ThreadPool pool(2);
+      Encoder encoder(weights, isa, 2);
+      check_close(run_forward(encoder, pool, batch.view(), structures, {.output = Output::kHidden}), truth,
+                  describe(*weights, isa, 2));
+    }
   }
 }
 
@@ -158,9 +171,9 @@ TEST_CASE("calibration sums agree with the reference and do not depend on the po
     const OwnedBatch batch = random_batch(random, config, 1, trial == 0 ? 300 : 30);
     Truth heads;
     Truth neurons;
-    for (const Precision precision : {Precision::kF64, Precision::kF32}) {
-      auto& head_sums = precision == Precision::kF64 ? heads.f64 : heads.f32;
-      auto& neuron_sums = precision == Precision::kF64 ? neurons.f64 : neurons.f32;
+    for (const Arithmetic arithmetic : {Arithmetic::kF64, Arithmetic::kNaive}) {
+      auto& head_sums = arithmetic == Arithmetic::kF64 ? heads.f64 : heads.naive;
+      auto& neuron_sums = arithmetic == Arithmetic::kF64 ? neurons.f64 : neurons.naive;
       head_sums.resize(static_cast<size_t>(config.num_layers * config.num_heads));
       neuron_sums.resize(static_cast<size_t>(config.num_layers * config.intermediate_size));
       for (size_t i = 0; i < batch.structure_idx.size(); ++i) {
@@ -168,12 +181,12 @@ TEST_CASE("calibration sums agree with the reference and do not depend on the po
         const size_t length = static_cast<size_t>(batch.cu_seqlens[i + 1]) - begin;
         const ReferenceHidden result = reference_hidden(
             *weights, Structure::full(config), std::span(batch.input_ids).subspan(begin, length),
-            std::span(batch.token_type_ids).subspan(begin, length), precision);
+            std::span(batch.token_type_ids).subspan(begin, length), arithmetic);
         for (size_t j = 0; j < head_sums.size(); ++j) head_sums[j] += result.context_norms[j];
         for (size_t j = 0; j < neuron_sums.size(); ++j) neuron_sums[j] += result.neuron_outputs[j];
       }
     }
-    for (const Isa isa : supported_isas()) {
+    for (const Isa isa : supported_isas(Precision::kF32)) {
       ActivationSums first;
       for (const int num_threads : {1, 2, 3}) {
         ThreadPool pool(num_threads);
@@ -188,8 +201,8 @@ TEST_CASE("calibration sums agree with the reference and do not depend on the po
         CHECK(sums.num_tokens == batch.cu_seqlens.back(), "num_tokens");
         const std::vector<float> head_sums(sums.heads.begin(), sums.heads.end());
         const std::vector<float> neuron_sums(sums.neurons.begin(), sums.neurons.end());
-        check_close(head_sums, heads, "context norms " + describe(config, isa, num_threads));
-        check_close(neuron_sums, neurons, "neuron outputs " + describe(config, isa, num_threads));
+        check_close(head_sums, heads, "context norms " + describe(*weights, isa, num_threads));
+        check_close(neuron_sums, neurons, "neuron outputs " + describe(*weights, isa, num_threads));
         if (num_threads == 1) first = sums;
         CHECK(sums.heads == first.heads && sums.neurons == first.neurons,
               "sums depend on the number of threads");
@@ -207,6 +220,21 @@ ErrorCode code_of(const std::function<void()>& call) {
   }
   CHECK(false, "no error");
   return ErrorCode::kInternalFailed;
+}
+
+TEST_CASE("calibration of a model that rounds its activations is refused") {
+  Random random(9);
+  const EncoderConfig config = random_config(random);
+  OwnedBatch batch;
+  batch.add(random_sequence(random, config, 3, 1));
+  ThreadPool pool(1);
+  for (const Precision precision : {Precision::kBF16, Precision::kI8}) {
+    Encoder encoder(random_weights(config, 0, 1, precision), choose_isa(""), 1);
+    ActivationSums sums;
+    CHECK(code_of([&] { encoder.accumulate_activations(batch.view(), pool, 0, sums); }) ==
+              ErrorCode::kPrecisionUnsupported,
+          precision_name(precision));
+  }
 }
 
 TEST_CASE("pooler and logits without their weights are refused") {
@@ -289,21 +317,23 @@ TEST_CASE("every malformed batch is refused with its code") {
 }
 
 TEST_CASE("switching the level takes no scratch memory") {
-  Random random(8);
-  const EncoderConfig config = mini_lm_config();
-  std::vector<Structure> structures = {Structure::full(config)};
-  for (int i = 0; i < 5; ++i) structures.push_back(random_nested(random, structures.back()));
-  ThreadPool pool(1);
-  Encoder encoder(random_weights(config, 0, 1), choose_isa(""), 1);
-  OwnedBatch batch;
-  for (int i = 0; i < 3; ++i) batch.add(random_sequence(random, config, 50, 1));
-  int64_t bytes = 0;
-  for (int32_t structure = static_cast<int32_t>(structures.size()) - 1; structure >= 0; --structure) {
-    for (int32_t& idx : batch.structure_idx) idx = structure;
-    run_forward(encoder, pool, batch.view(), structures, {});
-    if (bytes == 0) bytes = encoder.arena_bytes();
-    CHECK(encoder.arena_bytes() == bytes && bytes > 0,
-          "structure " + std::to_string(structure) + " changed the arena");
+  for (const Precision precision : kPrecisions) {
+    Random random(8);
+    const EncoderConfig config = mini_lm_config();
+    std::vector<Structure> structures = {Structure::full(config)};
+    for (int i = 0; i < 5; ++i) structures.push_back(random_nested(random, structures.back()));
+    ThreadPool pool(1);
+    Encoder encoder(random_weights(config, 0, 1, precision), choose_isa(""), 1);
+    OwnedBatch batch;
+    for (int i = 0; i < 3; ++i) batch.add(random_sequence(random, config, 50, 1));
+    int64_t bytes = 0;
+    for (int32_t structure = static_cast<int32_t>(structures.size()) - 1; structure >= 0; --structure) {
+      for (int32_t& idx : batch.structure_idx) idx = structure;
+      run_forward(encoder, pool, batch.view(), structures, {});
+      if (bytes == 0) bytes = encoder.arena_bytes();
+      CHECK(encoder.arena_bytes() == bytes && bytes > 0,
+            "structure " + std::to_string(structure) + " changed the arena");
+    }
   }
 }
 

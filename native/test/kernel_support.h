@@ -22,7 +22,7 @@ inline double gamma_bound(double n) { return n * kUnitRoundoff / (1.0 - n * kUni
 
 inline std::vector<Isa> supported_isas() {
   std::vector<Isa> isas;
-  for (const Isa isa : {Isa::kRef, Isa::kGeneric, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : {Isa::kRef, Isa::kGeneric, Isa::kNeon, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
     if (isa_supported(isa)) {
       isas.push_back(isa);
     } else {

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "test/kernel_support.h"
+#include "test/operand_fixture.h"
 
 namespace elasticlm::test {
 namespace {
@@ -157,6 +157,84 @@ TEST_CASE("layer_norm: in place and at another place in the batch the bits are t
               std::string(isa_name(isa)) + " in place differs at " + std::to_string(e));
         CHECK(same_bits(alone.row(0)[e], y.row(4)[e]),
               std::string(isa_name(isa)) + " alone differs at " + std::to_string(e));
+      }
+    }
+  }
+}
+
+std::vector<float> values_of(const Rows& rows, int64_t row) {
+  const float* const first = rows.values.data() + row * rows.ld;
+  return {first, first + rows.hidden_size};
+}
+
+// The operand's rows are the f32 rows, rounded, and those have the bits they have without an operand; in
+// place and not.
+void check_operand(const Rows& source, const Norm& norm, const std::string& subject) {
+  for (const Isa isa : supported_isas()) {
+    Rows plain = make_rows(source.num_rows, source.hidden_size, 2);
+    Rows x = source;
+    kernel_table(isa).layer_norm_forward(make_args(x, plain, norm));
+    for (const Precision precision : kOperandPrecisions) {
+      for (const bool in_place : {false, true}) {
+        x = source;
+        Rows elsewhere = make_rows(source.num_rows, source.hidden_size, 2);
+        Rows& y = in_place ? x : elsewhere;
+        OperandMemory operand(precision, x.num_rows, x.hidden_size, in_place ? 0 : 3);
+        LayerNormArgs args = make_args(x, y, norm);
+        args.operand = operand.rows();
+        kernel_table(isa).layer_norm_forward(args);
+        for (int64_t row = 0; row < x.num_rows; ++row) {
+          const std::vector<float> values = values_of(y, row);
+          for (int64_t e = 0; e < x.hidden_size; ++e) {
+            CHECK(same_bits(values[static_cast<size_t>(e)], plain.row(row)[e]),
+                  std::string(isa_name(isa)) + " " + subject + ": the f32 row differs beside an operand at " +
+                      std::to_string(e));
+          }
+          operand.check_row(row, values, isa, subject);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("layer_norm: operand rows of every width are the f32 rows, rounded") {
+  Random random(5);
+  for (int64_t size = 1; size <= 70; ++size) {
+    check_operand(random_rows(random, 1 + size % 6, size, 0.0f), random_norm(random, size), "normal");
+  }
+  for (const int64_t size : {384, 391, 768, 1536}) {
+    check_operand(random_rows(random, 6, size, 0.0f), random_norm(random, size), "normal");
+  }
+}
+
+TEST_CASE("layer_norm: operand rows of ties, zeros, denormals and the largest numbers") {
+  Random random(6);
+  for (const std::vector<float>& beta : hard_rows()) {
+    const auto size = static_cast<int64_t>(beta.size());
+    const Norm norm{std::vector<float>(beta.size(), 0.0f), beta, 1e-12f};  // y is beta
+    check_operand(random_rows(random, 5, size, 0.0f), norm, "hard values");
+  }
+}
+
+TEST_CASE("layer_norm: an operand row is the same alone and at every place among up to nine rows") {
+  Random random(7);
+  for (int64_t num_rows = 1; num_rows <= 9; ++num_rows) {
+    const int64_t size = 60 + num_rows;
+    Rows x = random_rows(random, num_rows, size, 0.1f);
+    const Norm norm = random_norm(random, size);
+    for (const Isa isa : supported_isas()) {
+      for (const Precision precision : kOperandPrecisions) {
+        OperandMemory together(precision, num_rows, size, 1);
+        Rows y = make_rows(num_rows, size, 0);
+        LayerNormArgs args = make_args(x, y, norm);
+        args.operand = together.rows();
+        kernel_table(isa).layer_norm_forward(args);
+        for (int64_t row = 0; row < num_rows; ++row) {
+          Rows one = make_rows(1, size, 0);
+          std::copy_n(x.row(row), size, one.row(0));
+          kernel_table(isa).layer_norm_forward(make_args(one, one, norm));
+          together.check_row(row, values_of(one, 0), isa, "among " + std::to_string(num_rows));
+        }
       }
     }
   }

@@ -46,8 +46,8 @@ Shape uniform(int count, int64_t length, int32_t structure = 1) {
   return shape;
 }
 
-Plan plan_of(const Shape& shape, int num_threads) {
-  return make_plan(kMiniLm, levels(), shape.view(), num_threads);
+Plan plan_of(const Shape& shape, int num_threads, Precision precision = Precision::kF32) {
+  return make_plan(kMiniLm, levels(), shape.view(), {.precision = precision, .num_threads = num_threads});
 }
 
 // Every rule that any plan must obey.
@@ -183,34 +183,130 @@ TEST_CASE("few blocks are split among the threads, many are not") {
   }
 }
 
+// Bytes of an arena that hold something.
+struct Bytes {
+  const char* name;
+  int64_t begin;
+  int64_t end;
+};
+
+Bytes bytes_of(const char* name, const Region& region, int64_t num_rows) {
+  return {name, region.begin, region.row(num_rows)};
+}
+
+// What must be apart, step by step: what a step reads, what it writes and what a later one still reads.
+std::vector<std::vector<Bytes>> live_together(const ArenaLayout& arena, Precision precision,
+                                              bool rows_split) {
+  const int64_t rows = arena.num_rows;
+  const int64_t id_bytes = 3 * rows * static_cast<int64_t>(sizeof(int32_t));
+  const Bytes ids{"ids", arena.ids, arena.ids + id_bytes};
+  const Bytes hidden = bytes_of("hidden", arena.hidden, rows);
+  const Bytes hidden_operand = bytes_of("hidden operand", arena.hidden_operand, rows);
+  const Bytes qkv{"qkv", arena.qkv.begin,
+                  arena.qkv.begin + kMiniLm.num_heads * arena.qkv_head_stride * arena.qkv.element_bytes};
+  const Bytes context = bytes_of("context", arena.context, rows);
+  const Bytes context_operand = bytes_of("context operand", arena.context_operand, rows);
+  const Bytes ffn = bytes_of("ffn", arena.ffn, rows);
+  const Bytes ffn_operand = bytes_of("ffn operand", arena.ffn_operand, rows);
+  const int64_t scale_bytes = rows * static_cast<int64_t>(sizeof(RowScale));
+  const Bytes scales{"row scales", arena.row_scales, arena.row_scales + scale_bytes};
+
+  std::vector<std::vector<Bytes>> steps;
+  if (precision == Precision::kF32) {
+    steps = {{ids, hidden}, {hidden, qkv, context}, {hidden, ffn}};
+  } else if (precision == Precision::kBF16) {
+    steps = {{ids, hidden, hidden_operand},
+             {hidden, hidden_operand, qkv},
+             {hidden, qkv, context},
+             {hidden, context_operand},
+             {hidden, hidden_operand, ffn}};
+  } else {
+    steps = {{ids, hidden, hidden_operand, scales},
+             {hidden, hidden_operand, scales, qkv},
+             {hidden, qkv, context},
+             {hidden, context, context_operand, scales},
+             {hidden, hidden_operand, scales, ffn},
+             {hidden, ffn, ffn_operand, scales}};
+  }
+  // A chunk of rows may be in the FFN while another is still in the attention's projections.
+  if (rows_split) steps.insert(steps.end(), {{hidden, qkv, ffn}, {context_operand, ffn}, {context, ffn}});
+  return steps;
+}
+
 TEST_CASE("arena: regions that live together are apart, and no level needs a larger one") {
-  for (const int num_threads : {1, 2}) {
-    for (const int64_t length : {7, 16, 100, 300}) {
-      const Plan full = plan_of(uniform(1, length, 1), num_threads);
-      const Plan least = plan_of(uniform(1, length, 3), num_threads);
-      CHECK(full.arena.num_floats == least.arena.num_floats, "arena differs by level");
-      const ArenaLayout& arena = full.arena;
-      bool rows_split = false;
-      for (const Stage& stage : full.blocks[0].stages) rows_split = rows_split || stage.split == Split::kRows;
-      using Region = std::pair<int64_t, int64_t>;
-      const Region ids{arena.ids, 3 * arena.num_rows};
-      const Region hidden{arena.hidden, arena.num_rows * arena.ld_hidden};
-      const Region qkv{arena.qkv, kMiniLm.num_heads * arena.qkv_head_stride};
-      const Region context{arena.context, arena.num_rows * arena.ld_hidden};
-      const Region ffn{arena.ffn, arena.num_rows * arena.ld_ffn};
-      std::vector<std::pair<Region, Region>> together = {
-          {ids, hidden}, {hidden, qkv}, {hidden, context}, {qkv, context}, {hidden, ffn}};
-      if (rows_split) together.insert(together.end(), {{qkv, ffn}, {context, ffn}});
-      for (const auto& [a, b] : together) {
-        CHECK(a.first + a.second <= b.first || b.first + b.second <= a.first, "regions overlap");
+  for (const Precision precision : {Precision::kF32, Precision::kBF16, Precision::kI8}) {
+    for (const int num_threads : {1, 2}) {
+      for (const int64_t length : {7, 16, 100, 300}) {
+        const Plan full = plan_of(uniform(1, length, 1), num_threads, precision);
+        const Plan least = plan_of(uniform(1, length, 3), num_threads, precision);
+        CHECK(full.arena.num_bytes == least.arena.num_bytes, "arena differs by level");
+        const ArenaLayout& arena = full.arena;
+        bool rows_split = false;
+        for (const Stage& stage : full.blocks[0].stages)
+          rows_split = rows_split || stage.split == Split::kRows;
+        for (const auto& step : live_together(arena, precision, rows_split)) {
+          for (const Bytes& a : step) {
+            const std::string what = std::string(precision_name(precision)) + " " + a.name;
+            CHECK(a.begin % 64 == 0, what + " not at a cache line");
+            CHECK(a.end <= arena.num_bytes, what + " past the end");
+            for (const Bytes& b : step) {
+              CHECK(&a == &b || a.end <= b.begin || b.end <= a.begin, what + " overlaps " + b.name);
+            }
+          }
+        }
       }
-      for (const Region& region : {ids, hidden, qkv, context, ffn}) {
-        CHECK(region.first % 16 == 0, "region not at a cache line");
-        CHECK(region.first + region.second <= arena.num_floats, "region past the end");
-      }
-      CHECK(arena.ld_hidden >= round_up(kMiniLm.hidden_size, 16) &&
-                arena.ld_ffn >= round_up(kMiniLm.intermediate_size, 16),
-            "rows too short for whole weight blocks");
+    }
+  }
+}
+
+TEST_CASE("arena: rows hold whole weight blocks and fall into different cache sets, regions are no larger") {
+  for (const Precision precision : {Precision::kF32, Precision::kBF16, Precision::kI8}) {
+    const ArenaLayout arena = plan_of(uniform(1, 100), 1, precision).arena;
+    struct Expected {
+      const char* name;
+      const Region& region;
+      int64_t columns;
+      int64_t element_bytes;
+    };
+    const int64_t activation = precision == Precision::kF32 ? 4 : 2;
+    const int64_t operand = element_bytes(precision);
+    const bool is_i8 = precision == Precision::kI8;
+    const int64_t operand_columns = is_i8 ? kMiniLm.intermediate_size : kMiniLm.hidden_size;
+    for (const Expected& expected :
+         {Expected{"hidden", arena.hidden, kMiniLm.hidden_size, 4},
+          Expected{"context", arena.context, kMiniLm.hidden_size, activation},
+          Expected{"ffn", arena.ffn, kMiniLm.intermediate_size, activation},
+          Expected{"hidden operand", arena.hidden_operand, operand_columns, operand},
+          Expected{"context operand", arena.context_operand, operand_columns, operand},
+          Expected{"ffn operand", arena.ffn_operand, kMiniLm.intermediate_size, operand}}) {
+      const auto& [name, region, columns, size] = expected;
+      const std::string what = std::string(precision_name(precision)) + " " + name;
+      CHECK(region.element_bytes == size, what + ": bytes of an element");
+      CHECK(region.ld >= round_up(columns, kBlockColumns), what + ": rows too short for whole weight blocks");
+      CHECK(region.ld * size % 128 == 64, what + ": rows are no odd number of cache lines");
+      CHECK(region.ld * size < columns * size + 192, what + ": rows longer than they need to be");
+    }
+  }
+}
+
+TEST_CASE("i8 quantises context and ffn without a meeting of the threads that f32 does not have") {
+  const auto steps_of = [](const Plan& plan, StepOp op) {
+    return std::ranges::count_if(plan.steps, [&](const PlanStep& step) { return step.op == op; });
+  };
+  for (const Precision precision : {Precision::kF32, Precision::kBF16, Precision::kI8}) {
+    const Plan plan = plan_of(uniform(1, 128), 2, precision);
+    const int64_t expected = precision == Precision::kI8 ? kMiniLm.num_layers : 0;
+    CHECK(steps_of(plan, StepOp::kQuantizeContext) == expected, precision_name(precision));
+    CHECK(steps_of(plan, StepOp::kQuantizeFfn) == expected, precision_name(precision));
+    // embedding to the first queries; attention; from the output projection to the next layer's queries
+    CHECK(std::ssize(plan.blocks[0].stages) == 2 * kMiniLm.num_layers + 1, plan.to_string(kMiniLm, levels()));
+  }
+  const Plan panels = plan_of(uniform(1, 8), 2, Precision::kI8);
+  for (const Stage& stage : panels.blocks[0].stages) {
+    for (int32_t i = stage.step_begin; i < stage.step_end; ++i) {
+      const StepOp op = panels.steps[static_cast<size_t>(i)].op;
+      const bool quantizes = op == StepOp::kQuantizeContext || op == StepOp::kQuantizeFfn;
+      CHECK(!quantizes || stage.split == Split::kWhole, "whole rows are quantised");
     }
   }
 }
@@ -246,10 +342,12 @@ TEST_CASE("to_string names every block, stage and what is skipped") {
   shape.add(4, 0);
   std::vector<Structure> structures = levels();
   structures[0].layers[2].num_heads = 0;
-  const Plan plan = make_plan(kMiniLm, structures, shape.view(), 4);
+  const Plan plan =
+      make_plan(kMiniLm, structures, shape.view(), {.precision = Precision::kI8, .num_threads = 4});
   const std::string text = plan.to_string(kMiniLm, structures);
   for (const char* part :
-       {"block 0", "qkv_proj", "M=16 N=1152 K=384", "M=4 N=768 K=384", "skipped", "panels, 4 chunks"}) {
+       {"i8", "block 0", "qkv_proj", "M=16 N=1152 K=384", "M=4 N=768 K=384", "quantize_context",
+        "quantize_ffn", "M=16 N=1536\n", "skipped", "panels, 4 chunks"}) {
     CHECK(text.find(part) != std::string::npos, std::string("missing \"") + part + "\" in:\n" + text);
   }
 }

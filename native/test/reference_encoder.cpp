@@ -26,6 +26,30 @@ float table_value(const TensorView& table, int64_t row, int64_t column) {
 }
 
 template <typename Real>
+Real to_bf16(Real value) {
+  return static_cast<Real>(bf16_to_f32(f32_to_bf16(static_cast<float>(value))));
+}
+
+// What steps between the linear layers write.
+template <typename Real>
+void round_activations(Precision precision, std::vector<Real>& row) {
+  if (precision == Precision::kF32) return;
+  for (Real& value : row) value = to_bf16(value);
+}
+
+// A row as a linear layer reads it.
+template <typename Real>
+std::vector<Real> operand(Precision precision, std::vector<Real> row) {
+  if (precision == Precision::kBF16) round_activations(precision, row);
+  if (precision != Precision::kI8) return row;
+  Real largest = 0;
+  for (const Real value : row) largest = std::max(largest, std::abs(value));
+  const Real scale = largest / 127;
+  for (Real& value : row) value = scale > 0 ? std::round(value / scale) * scale : 0;
+  return row;
+}
+
+template <typename Real>
 std::vector<Real> linear_row(const PackedMatrixView& weight, int64_t N, const std::vector<Real>& x) {
   std::vector<Real> y(static_cast<size_t>(N));
   for (int64_t n = 0; n < N; ++n) {
@@ -88,14 +112,15 @@ Rows<Real> embed(const ModelWeights& weights, std::span<const int32_t> input_ids
 
 // Context of all heads, those not kept multiplied by 0: [S][E].
 template <typename Real>
-Rows<Real> attend(const EncoderConfig& config, const LayerWeights& layer, const std::vector<bool>& kept,
-                  const Rows<Real>& x) {
+Rows<Real> attend(const EncoderConfig& config, const LayerWeights& layer, Precision precision,
+                  const std::vector<bool>& kept, const Rows<Real>& x) {
   const auto D = static_cast<size_t>(config.head_dim());
   const auto head_columns = static_cast<size_t>((3 * config.head_dim() + 15) / 16 * 16);
   Rows<Real> qkv;
   for (const auto& row : x) {
-    qkv.push_back(
-        linear_row(layer.qkv_proj.view(), config.num_heads * static_cast<int64_t>(head_columns), row));
+    qkv.push_back(linear_row(layer.qkv_proj.view(), config.num_heads * static_cast<int64_t>(head_columns),
+                             operand(precision, row)));
+    round_activations(precision, qkv.back());
   }
   Rows<Real> context(x.size(), std::vector<Real>(static_cast<size_t>(config.hidden_size)));
   for (size_t h = 0; h < kept.size(); ++h) {
@@ -110,6 +135,7 @@ Rows<Real> attend(const EncoderConfig& config, const LayerWeights& layer, const 
       const Real largest = *std::max_element(probability.begin(), probability.end());
       Real sum = 0;
       for (Real& p : probability) sum += p = std::exp(p - largest);
+      round_activations(precision, probability);
       for (size_t d = 0; d < D; ++d) {
         Real value = 0;
         for (size_t j = 0; j < x.size(); ++j)
@@ -118,12 +144,14 @@ Rows<Real> attend(const EncoderConfig& config, const LayerWeights& layer, const 
       }
     }
   }
+  for (auto& row : context) round_activations(precision, row);
   return context;
 }
 
 template <typename Real>
 ReferenceHidden forward(const ModelWeights& weights, const Structure& structure,
-                        std::span<const int32_t> input_ids, std::span<const int32_t> token_type_ids) {
+                        std::span<const int32_t> input_ids, std::span<const int32_t> token_type_ids,
+                        Precision precision) {
   const EncoderConfig& config = weights.config;
   const auto eps = static_cast<Real>(config.layer_norm_eps);
   ReferenceHidden result;
@@ -131,7 +159,7 @@ ReferenceHidden forward(const ModelWeights& weights, const Structure& structure,
   for (size_t l = 0; l < weights.layers.size(); ++l) {
     const LayerWeights& layer = weights.layers[l];
     const LayerStructure& kept = structure.layers[l];
-    const Rows<Real> context = attend(config, layer, kept_heads(config, kept), x);
+    const Rows<Real> context = attend(config, layer, precision, kept_heads(config, kept), x);
     for (size_t h = 0; h < static_cast<size_t>(config.num_heads); ++h) {
       const auto D = static_cast<size_t>(config.head_dim());
       double norms = 0;
@@ -147,18 +175,20 @@ ReferenceHidden forward(const ModelWeights& weights, const Structure& structure,
     std::vector<double> outputs(neurons.size());
     for (size_t i = 0; i < x.size(); ++i) {
       if (kept.num_heads > 0) {
-        const auto projected = linear_row(layer.attn_out_proj.view(), config.hidden_size, context[i]);
+        const auto projected =
+            linear_row(layer.attn_out_proj.view(), config.hidden_size, operand(precision, context[i]));
         for (size_t e = 0; e < x[i].size(); ++e) x[i][e] += projected[e];
       }
       layer_norm(x[i], layer.attn_layer_norm, eps);
-      auto ffn = linear_row(layer.ffn_up.view(), config.intermediate_size, x[i]);
+      auto ffn = linear_row(layer.ffn_up.view(), config.intermediate_size, operand(precision, x[i]));
       for (size_t f = 0; f < ffn.size(); ++f) {
         ffn[f] =
             ffn[f] * (1 + std::erf(ffn[f] / std::sqrt(Real{2}))) / 2 * static_cast<Real>(neurons[f] ? 1 : 0);
         outputs[f] += std::abs(static_cast<double>(ffn[f]));
       }
+      round_activations(precision, ffn);
       if (kept.num_neurons > 0) {
-        const auto projected = linear_row(layer.ffn_down.view(), config.hidden_size, ffn);
+        const auto projected = linear_row(layer.ffn_down.view(), config.hidden_size, operand(precision, ffn));
         for (size_t e = 0; e < x[i].size(); ++e) x[i][e] += projected[e];
       }
       layer_norm(x[i], layer.ffn_layer_norm, eps);
@@ -195,36 +225,37 @@ std::vector<double> dense(const PackedMatrixView& weight, int64_t N, const std::
 }
 
 std::vector<double> dense(const PackedMatrixView& weight, int64_t N, const std::vector<double>& x,
-                          Precision precision) {
-  return precision == Precision::kF64 ? dense<double>(weight, N, x) : dense<float>(weight, N, x);
+                          Arithmetic arithmetic) {
+  return arithmetic == Arithmetic::kF64 ? dense<double>(weight, N, x) : dense<float>(weight, N, x);
 }
 
 }  // namespace
 
 ReferenceHidden reference_hidden(const ModelWeights& weights, const Structure& structure,
                                  std::span<const int32_t> input_ids, std::span<const int32_t> token_type_ids,
-                                 Precision precision) {
-  return precision == Precision::kF64 ? forward<double>(weights, structure, input_ids, token_type_ids)
-                                      : forward<float>(weights, structure, input_ids, token_type_ids);
+                                 Arithmetic arithmetic) {
+  return arithmetic == Arithmetic::kF64
+             ? forward<double>(weights, structure, input_ids, token_type_ids, Precision::kF32)
+             : forward<float>(weights, structure, input_ids, token_type_ids, weights.precision);
 }
 
 std::vector<double> reference_pooled(const ModelWeights& weights, const std::vector<double>& hidden,
-                                     Pooling pooling, bool normalize, Precision precision) {
-  return precision == Precision::kF64 ? pool<double>(weights.config, hidden, pooling, normalize)
-                                      : pool<float>(weights.config, hidden, pooling, normalize);
+                                     Pooling pooling, bool normalize, Arithmetic arithmetic) {
+  return arithmetic == Arithmetic::kF64 ? pool<double>(weights.config, hidden, pooling, normalize)
+                                        : pool<float>(weights.config, hidden, pooling, normalize);
 }
 
 std::vector<double> reference_pooler(const ModelWeights& weights, const std::vector<double>& hidden,
-                                     Precision precision) {
-  std::vector<double> y = dense(weights.pooler->view(), weights.config.hidden_size, hidden, precision);
+                                     Arithmetic arithmetic) {
+  std::vector<double> y = dense(weights.pooler->view(), weights.config.hidden_size, hidden, arithmetic);
   for (double& value : y)
-    value = precision == Precision::kF64 ? std::tanh(value) : std::tanh(static_cast<float>(value));
+    value = arithmetic == Arithmetic::kF64 ? std::tanh(value) : std::tanh(static_cast<float>(value));
   return y;
 }
 
 std::vector<double> reference_logits(const ModelWeights& weights, const std::vector<double>& pooler,
-                                     Precision precision) {
-  return dense(weights.classifier->view(), weights.num_labels, pooler, precision);
+                                     Arithmetic arithmetic) {
+  return dense(weights.classifier->view(), weights.num_labels, pooler, arithmetic);
 }
 
 }  // namespace elasticlm::test

@@ -319,6 +319,22 @@ TEST_CASE("an i8 index finds what quantising and a scalar sort find") {
   }
 }
 
+TEST_CASE("an index of vectors in several places is that of the vectors joined") {
+  constexpr int64_t kDims = 24;
+  const std::vector<float> vectors = random_vectors(700, kDims, 16);
+  const std::vector<float> queries = random_vectors(3, kDims, 17);
+  const std::span<const float> all(vectors);
+  const std::vector<std::span<const float>> parts = {all.first(5 * kDims), {}, all.subspan(5 * kDims)};
+  for (const Precision precision : {Precision::kF32, Precision::kI8}) {
+    check_same(run_search(VectorIndex(parts, kDims, precision), queries, 30, 2),
+               run_search(VectorIndex(vectors, kDims, precision), queries, 30, 2), precision_name(precision));
+    expect_code(ErrorCode::kIndexInvalid, "a vector in two parts", [&] {
+      const std::vector<std::span<const float>> halves = {all.first(12), all.subspan(12, 12)};
+      VectorIndex(halves, kDims, precision);
+    });
+  }
+}
+
 TEST_CASE("an i8 index puts vectors that are not finite last") {
   constexpr float nan = std::numeric_limits<float>::quiet_NaN();
   constexpr float inf = std::numeric_limits<float>::infinity();

@@ -11,6 +11,9 @@
 
 // This file is compiled for the baseline; each wrapper needs its own instruction set.
 #include "kernels/cpu/simd_generic.h"
+#if defined(__aarch64__)
+#include "kernels/cpu/simd_neon.h"
+#endif
 #if defined(__x86_64__)
 #include "kernels/cpu/x86_intrinsics.h"
 #if defined(__clang__)
@@ -95,6 +98,9 @@ struct VectorMath {
                                       simd::kLanes};
 
 ELASTICLM_VECTOR_MATH(generic, , Isa::kGeneric)
+#if defined(__aarch64__)
+ELASTICLM_VECTOR_MATH(neon, , Isa::kNeon)
+#endif
 #if defined(__x86_64__)
 ELASTICLM_VECTOR_MATH(avx2, [[gnu::target("avx2,fma,f16c")]], Isa::kAvx2)
 ELASTICLM_VECTOR_MATH(avx512, [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]], Isa::kAvx512)
@@ -102,6 +108,9 @@ ELASTICLM_VECTOR_MATH(avx512, [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl"
 
 std::vector<VectorMath> supported_math() {
   std::vector<VectorMath> all = {generic_math};
+#if defined(__aarch64__)
+  all.push_back(neon_math);
+#endif
 #if defined(__x86_64__)
   if (isa_supported(Isa::kAvx2)) all.push_back(avx2_math);
   if (isa_supported(Isa::kAvx512)) all.push_back(avx512_math);

@@ -93,10 +93,34 @@ void check_same_packed(const ModelWeights& a, const ModelWeights& b, const std::
 using Tensors = std::vector<StoredValues>;
 
 std::shared_ptr<const ModelWeights> load_from(const TemporaryFolder& folder, const EncoderConfig& config,
-                                              const Tensors& tensors, DType dtype = DType::kF32) {
+                                              const Tensors& tensors, DType dtype = DType::kF32,
+                                              Precision precision = Precision::kF32) {
   const std::string path = folder.path("model.safetensors");
   write_file(path, safetensors_bytes(tensors, dtype));
-  return load_weights(config, {path});
+  return load_weights(config, {path}, precision);
+}
+
+// The stored weights are those of `exact` in f32, rounded to the precision.
+void check_rounded(const PackedMatrix& rounded, const PackedMatrix& exact, const std::string& name) {
+  const PackedMatrixView view = rounded.view();
+  CHECK(view.K == exact.view().K && view.num_blocks == exact.view().num_blocks, name + ": sizes differ");
+  for (int64_t n = 0; n < view.num_blocks * kBlockColumns; ++n) {
+    CHECK(view.bias[n] == exact.view().bias[n], name + ": bias " + std::to_string(n));
+    float largest = 0;
+    for (int64_t k = 0; k < view.K; ++k) largest = std::max(largest, std::abs(element(exact, n, k)));
+    for (int64_t k = 0; k < view.K; ++k) {
+      const float weight = element(exact, n, k);
+      // bf16 exactly; i8 to the nearest of 255 steps, with one rounding of the scale and one of the quotient.
+      const float expected = bf16_to_f32(f32_to_bf16(weight));
+      const float tolerance = view.precision == Precision::kI8
+                                  ? largest / 254.0f * (1 + 4 * 0x1p-24f) + 4 * 0x1p-24f * largest
+                                  : 0;
+      const float target = view.precision == Precision::kI8 ? weight : expected;
+      CHECK(std::abs(element(rounded, n, k) - target) <= tolerance,
+            name + at(n, k) + ": " + std::to_string(element(rounded, n, k)) + " instead of " +
+                std::to_string(target));
+    }
+  }
 }
 
 bool is_word_table(const StoredValues& tensor) { return tensor.name == "embeddings.word_embeddings.weight"; }
@@ -187,6 +211,59 @@ TEST_CASE(
                safetensors_bytes(part, std::vector{DType::kF32, DType::kF16, DType::kBF16}[i]));
   }
   check_same_packed(*reference, *load_weights(config, shards), "shards");
+}
+
+TEST_CASE("bf16 and i8 round the layers' linear weights and nothing else") {
+  EncoderConfig config = small_config();
+  config.intermediate_size = 49;  // neither whole words nor whole blocks
+  const Tensors tensors = encoder_tensors(config, {.prefix = "", .num_labels = 2});
+  const TemporaryFolder folder;
+  const auto exact = load_from(folder, config, tensors);
+  CHECK(exact->precision == Precision::kF32, "precision");
+  for (const Precision precision : {Precision::kBF16, Precision::kI8}) {
+    const std::string name = precision_name(precision);
+    const auto weights = load_from(folder, config, tensors, DType::kF32, precision);
+    CHECK(weights->precision == precision, name + ": precision");
+    CHECK(weights->packed_bytes() < exact->packed_bytes(), name + ": packed_bytes");
+    for (size_t l = 0; l < exact->layers.size(); ++l) {
+      const LayerWeights& layer = weights->layers[l];
+      const LayerWeights& of = exact->layers[l];
+      const std::string label = name + " layer " + std::to_string(l);
+      check_rounded(layer.qkv_proj, of.qkv_proj, label + " qkv_proj");
+      check_rounded(layer.attn_out_proj, of.attn_out_proj, label + " attn_out_proj");
+      check_rounded(layer.ffn_up, of.ffn_up, label + " ffn_up");
+      check_rounded(layer.ffn_down, of.ffn_down, label + " ffn_down");
+      check_same(layer.attn_layer_norm, of.attn_layer_norm, label + " attn_layer_norm");
+      check_same(layer.ffn_layer_norm, of.ffn_layer_norm, label + " ffn_layer_norm");
+    }
+    check_same(weights->embedding_layer_norm, exact->embedding_layer_norm, name + " embedding_layer_norm");
+    check_same(*weights->pooler, *exact->pooler, name + " pooler");
+    check_same(*weights->classifier, *exact->classifier, name + " classifier");
+  }
+}
+
+TEST_CASE("a weight that bf16 would make infinite is refused by name, in bf16 alone") {
+  const EncoderConfig config = small_config();
+  const TemporaryFolder folder;
+  constexpr float kSmallestRefused = 0x1.ffp127f;  // half way from the largest bf16 to what would be the next
+  for (const char* name :
+       {"encoder.layer.1.attention.self.key.weight", "encoder.layer.0.output.dense.weight"}) {
+    for (const float value : {kSmallestRefused, -std::numeric_limits<float>::max()}) {
+      Tensors tensors = encoder_tensors(config, {.prefix = ""});
+      for (StoredValues& tensor : tensors) {
+        if (tensor.name == name) tensor.values[3] = value;
+      }
+      load_from(folder, config, tensors);
+      load_from(folder, config, tensors, DType::kF32, Precision::kI8);
+      check_throws(name, ErrorCode::kCheckpointInvalid, name,
+                   [&] { load_from(folder, config, tensors, DType::kF32, Precision::kBF16); });
+    }
+  }
+  Tensors tensors = encoder_tensors(config, {.prefix = ""});
+  for (StoredValues& tensor : tensors)
+    tensor.values.assign(tensor.values.size(), std::nextafter(kSmallestRefused, 0.0f));
+  const auto weights = load_from(folder, config, tensors, DType::kF32, Precision::kBF16);
+  CHECK(element(weights->layers[1].ffn_down, 15, 23) == 0x1.fep127f, "the largest value that bf16 holds");
 }
 
 TEST_CASE("tensors at any byte offset load the same bits") {

@@ -108,9 +108,9 @@ describe('failures', () => {
       () => ['search', encoder, scratch, '--query', 'x', '--level', '0.3'],
     ],
     [
-      'a precision not built',
+      'a precision that the cpu lacks',
       'ELASTICLM_PRECISION_UNSUPPORTED',
-      () => ['bench', encoder, '--precision', 'bf16'],
+      () => ['bench', encoder, '--precision', 'f16'],
     ],
     [
       'a length beyond the positions',
@@ -252,6 +252,40 @@ describe('results', () => {
       ['ragged2', 0.5, 1],
     ]);
     for (const { medianMs } of results) expect(medianMs).toBeGreaterThan(0);
+  });
+
+  it('bench: what ran and how long it took, for every precision, shape and level', async () => {
+    const args = ['bench', encoder, '--shapes', '2x4,1x1', '--precision', 'f32,auto', '--threads', '2'];
+    const results = await runCliForJson<Record<string, number | string>>(args);
+    expect(results.map(({ shape, level }) => `${shape} ${level}`)).toEqual(
+      ['f32', 'auto'].flatMap(() => ['2x4 1', '2x4 0.5', '1x1 1', '1x1 0.5']),
+    );
+    const number = expect.any(Number) as unknown;
+    const text = expect.any(String) as unknown;
+    for (const result of results) {
+      expect(result).toEqual({
+        shape: text,
+        level: number,
+        precision: 'f32',
+        threads: 2,
+        medianMs: number,
+        p95Ms: number,
+        tokensPerSecond: number,
+        gflops: number,
+        backend: 'cpu',
+        isa: text,
+      });
+      expect(result['p95Ms']).toBeGreaterThanOrEqual(result['medianMs'] as number);
+      const tokens = result['shape'] === '2x4' ? 8 : 1;
+      expect(result['tokensPerSecond']).toBeCloseTo((tokens / (result['medianMs'] as number)) * 1000, 3);
+    }
+  });
+
+  it('bench: a table for people, of the standard shapes', async () => {
+    const { code, stdout } = await runCli(['bench', encoder, '--level', '0.5']);
+    expect(code).toBe(0);
+    for (const shape of ['1x16', '1x32', '1x128', '8x128', 'ragged32'])
+      expect(stdout).toContain(` ${shape} `);
   });
 
   it('elasticize: a checkpoint that the other commands read', async () => {

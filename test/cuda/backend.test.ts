@@ -92,7 +92,7 @@ describe("ElasticModel.load() without the cuda backend's library", () => {
   });
 
   it("refuses a precision that only GPUs have, saying why 'auto' is on the cpu", async () => {
-    const load = loadWith(nowhere, { precision: 'bf16' });
+    const load = loadWith(nowhere, { precision: 'f16' });
     const error = await expectRejection(load, 'ELASTICLM_PRECISION_UNSUPPORTED', /'f32'/);
     expect(error.message).toContain(nowhere);
   });

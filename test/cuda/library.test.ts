@@ -14,7 +14,7 @@ import { Tokenizer } from '../../lib/tokenizer/index.js';
 import type { Structure } from '../../lib/types.js';
 import { randomBatch } from '../support/batches.js';
 import { configOf, evenLevels, writeTinyCheckpoint } from '../support/checkpoint.js';
-import { expectClose, worstElement } from '../support/compare.js';
+import { expectClose, worstCosine, worstElement } from '../support/compare.js';
 import { deviceLibrary, whyNoDeviceLibrary, withEnvironment } from '../support/cuda-library.js';
 import { defaultModelDirectory } from '../support/default-model.js';
 import { expectRejection } from '../support/expect-code.js';
@@ -48,23 +48,6 @@ function load(options: LoadOptions = {}, from = directory): Promise<ElasticModel
   return withEnvironment({ ELASTICLM_CUDA_LIBRARY: deviceLibrary }, () =>
     ElasticModel.load(from, { backend: 'cuda', ...options }),
   );
-}
-
-function cosine(a: Float32Array, b: Float32Array): number {
-  let [product, squaresA, squaresB] = [0, 0, 0];
-  for (let i = 0; i < a.length; ++i) {
-    product += a[i]! * b[i]!;
-    squaresA += a[i]! * a[i]!;
-    squaresB += b[i]! * b[i]!;
-  }
-  return product / Math.sqrt(squaresA * squaresB);
-}
-
-/** The smallest cosine between rows of the same place. */
-function worstCosine(a: Float32Array, b: Float32Array, dims: number): number {
-  const rows = range(a.length / dims);
-  const row = (data: Float32Array, i: number): Float32Array => data.subarray(i * dims, (i + 1) * dims);
-  return Math.min(...rows.map((i) => cosine(row(a, i), row(b, i))));
 }
 
 /** What 16 bits cost at most: 8 and 11 bits of mantissa. */

@@ -247,8 +247,8 @@ describe('ElasticModel.load(): options', () => {
   it.each([
     [{ backend: 'cuda' }, 'ELASTICLM_BACKEND_UNAVAILABLE', /'cpu'/],
     [{ backend: 'tpu' }, 'ELASTICLM_ARGUMENT_INVALID', /backend/],
-    [{ precision: 'bf16' }, 'ELASTICLM_PRECISION_UNSUPPORTED', /'f32'/],
-    [{ precision: 'i8' }, 'ELASTICLM_PRECISION_UNSUPPORTED', /precision/],
+    [{ precision: 'f16' }, 'ELASTICLM_PRECISION_UNSUPPORTED', /'bf16'/],
+    [{ precision: 'f64' }, 'ELASTICLM_PRECISION_UNSUPPORTED', /precision/],
     [{ threads: 0 }, 'ELASTICLM_ARGUMENT_INVALID', /threads/],
     [{ threads: 1.5 }, 'ELASTICLM_ARGUMENT_INVALID', /1\.5/],
     [{ threads: 1e9 }, 'ELASTICLM_ARGUMENT_INVALID', /1024/],

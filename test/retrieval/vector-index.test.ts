@@ -163,6 +163,62 @@ describe("VectorIndex with precision 'i8'", () => {
     expect(await opened.search(queries)).toEqual(await index.search(queries));
   });
 
+  it('gives the same bits on one thread and on three', async () => {
+    const source = { ids: numberedIds(9000), vectors: clustered(9000, 6), dims };
+    const queries = clustered(7, 7);
+    await using one = await VectorIndex.from(source, { precision: 'i8', threads: 1 });
+    await using three = await VectorIndex.from(source, { precision: 'i8', threads: 3 });
+    expect(await three.search(queries, { topK: 50 })).toEqual(await one.search(queries, { topK: 50 }));
+  });
+
+  it('keeps no vectors at all', async () => {
+    const path = join(folder, 'empty.idx');
+    const source = { ids: [], vectors: new Float32Array(0), dims };
+    await using index = await VectorIndex.from(source, { precision: 'i8' });
+    await index.save(path);
+    await using opened = await VectorIndex.open(path);
+    expect([opened.precision, opened.count, opened.bytes]).toEqual(['i8', 0, 0]);
+    expect(await opened.search(clustered(2, 8))).toEqual([[], []]);
+  });
+
+  it('refuses a file that is cut, grown, or says to be of the other precision', async () => {
+    const path = join(folder, 'docs.idx');
+    await using index = await VectorIndex.from(
+      { ids: numberedIds(30), vectors: clustered(30, 9), dims },
+      { precision: 'i8' },
+    );
+    await index.save(path);
+    const good = await readFile(path);
+    const withPrecision = (code: number): Buffer => {
+      const bytes = Buffer.from(good);
+      bytes.writeUInt32LE(code, 12);
+      return bytes;
+    };
+    const bad = [
+      good.subarray(0, good.length - 1),
+      good.subarray(0, 64 + 30 * 64),
+      Buffer.concat([good, Buffer.from(' ')]),
+      withPrecision(0),
+      withPrecision(2),
+    ];
+    for (const bytes of bad) {
+      await writeFile(path, bytes);
+      await expectRejection(VectorIndex.open(path), 'ELASTICLM_INDEX_INVALID', /docs\.idx/);
+    }
+  });
+
+  it('rejects an aborted search and a search when closed, which waits for those in flight', async () => {
+    const source = { ids: numberedIds(30), vectors: clustered(30, 10), dims };
+    const index = await VectorIndex.from(source, { precision: 'i8' });
+    const query = clustered(1, 11);
+    await expectRejection(index.search(query, { signal: AbortSignal.abort() }), 'ELASTICLM_CALL_ABORTED');
+    const inFlight = index.search(query);
+    await index.close();
+    expect(await inFlight).toHaveLength(1);
+    await expectRejection(index.search(query), 'ELASTICLM_INDEX_CLOSED');
+    expect([index.precision, index.bytes]).toEqual(['i8', 30 * (64 + 4)]);
+  });
+
   it('is refused by another name', async () => {
     const source = { ids: ['a'], vectors: randomVectors(1, 3, 1), dims: 3 };
     await expectRejection(

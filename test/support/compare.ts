@@ -38,3 +38,28 @@ export function expectClose(actual: Vector, expected: Vector, tolerance: number,
       `difference ${worst.error} above the tolerance ${tolerance}`,
   );
 }
+
+function cosine(a: Float32Array, b: Float32Array): number {
+  let [product, squaresA, squaresB] = [0, 0, 0];
+  for (let i = 0; i < a.length; ++i) {
+    product += a[i]! * b[i]!;
+    squaresA += a[i]! * a[i]!;
+    squaresB += b[i]! * b[i]!;
+  }
+  return product / Math.sqrt(squaresA * squaresB);
+}
+
+/** Cosines between rows of the same place. */
+function rowCosines(a: Float32Array, b: Float32Array, dims: number): number[] {
+  const row = (data: Float32Array, i: number): Float32Array => data.subarray(i * dims, (i + 1) * dims);
+  return Array.from({ length: a.length / dims }, (_, i) => cosine(row(a, i), row(b, i)));
+}
+
+export function worstCosine(a: Float32Array, b: Float32Array, dims: number): number {
+  return Math.min(...rowCosines(a, b, dims));
+}
+
+export function meanCosine(a: Float32Array, b: Float32Array, dims: number): number {
+  const cosines = rowCosines(a, b, dims);
+  return cosines.reduce((sum, value) => sum + value, 0) / cosines.length;
+}

@@ -86,10 +86,22 @@ ELASTICLM_INLINE Sums dot(Sums sum, S8Words x, U8Words w) {
   return {_mm256_add_epi32(sum.v, _mm256_add_epi32(even, odd))};
 }
 
-ELASTICLM_INLINE void store_s8(int8_t* p, Vec a) {
-  const __m256i whole = _mm256_cvtps_epi32(a.v);
-  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+ELASTICLM_INLINE Sums operator+(Sums a, Sums b) { return {_mm256_add_epi32(a.v, b.v)}; }
+ELASTICLM_INLINE int32_t reduce_add(Sums a) {
+  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(a.v), _mm256_extracti128_si256(a.v, 1));
+  const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+}
+ELASTICLM_INLINE Sums round_to_sums(Vec a) { return {_mm256_cvtps_epi32(a.v)}; }
+
+ELASTICLM_INLINE void store_s8(int8_t* p, Sums first, Sums second) {
+  const __m256i halves = _mm256_packs_epi32(first.v, second.v);  // per 128 bits: four of each
+  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_shuffle_epi32(bytes, _MM_SHUFFLE(3, 1, 2, 0)));
+}
+
+ELASTICLM_INLINE Words max_magnitude_bf16(Words largest, Words a) {
+  return {_mm256_max_epu16(largest.v, _mm256_and_si256(a.v, _mm256_set1_epi16(0x7fff)))};
 }
 
 }  // namespace elasticlm::avx2

@@ -1,5 +1,5 @@
 // Dot products over words of 32 bits for AVX-512: one f32, two bf16 or four i8 in each lane. Included after
-// simd_avx512.h, whose namespace it extends; dot_avx2.h and dot_generic.h offer the same names.
+// simd_avx512.h, whose namespace it extends; dot_avx2.h, dot_neon.h and dot_generic.h offer the same names.
 //
 // Where ELASTICLM_NATIVE_BF16 is defined the processor's own dot product of bf16 is used, else one fused
 // multiply-add in f32 for each product.
@@ -99,9 +99,26 @@ ELASTICLM_INLINE Sums dot(Sums sum, S8Words x, U8Words w) {
   return sum;
 }
 
-// kLanes whole numbers in [-127, 127].
-ELASTICLM_INLINE void store_s8(int8_t* p, Vec a) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
+ELASTICLM_INLINE Sums operator+(Sums a, Sums b) { return {_mm512_add_epi32(a.v, b.v)}; }
+ELASTICLM_INLINE int32_t reduce_add(Sums a) { return _mm512_reduce_add_epi32(a.v); }
+// To the nearest whole number, ties to even; |a| < 2^22.
+ELASTICLM_INLINE Sums round_to_sums(Vec a) { return {_mm512_cvtps_epi32(a.v)}; }
+
+// Where the low byte of each lane lies in two registers.
+alignas(32) constexpr int8_t kLowBytes[32] = {0,  4,  8,  12,  16,  20,  24,  28,  32,  36, 40,
+                                              44, 48, 52, 56,  60,  64,  68,  72,  76,  80, 84,
+                                              88, 92, 96, 100, 104, 108, 112, 116, 120, 124};
+// 2 kLanes whole numbers in [-128, 127].
+ELASTICLM_INLINE void store_s8(int8_t* p, Sums first, Sums second) {
+  const __m512i index =
+      _mm512_castsi256_si512(_mm256_load_si256(reinterpret_cast<const __m256i*>(kLowBytes)));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_castsi512_si256(_mm512_permutex2var_epi8(first.v, index, second.v)));
+}
+
+// Per 16 bits, for bf16: the larger of `largest`, a magnitude, and |a|.
+ELASTICLM_INLINE Words max_magnitude_bf16(Words largest, Words a) {
+  return {_mm512_max_epu16(largest.v, _mm512_and_si512(a.v, _mm512_set1_epi16(0x7fff)))};
 }
 
 }  // namespace elasticlm::avx512

@@ -81,8 +81,26 @@ ELASTICLM_INLINE Sums dot(Sums sum, S8Words x, U8Words w) {
   return sum;
 }
 
-ELASTICLM_INLINE void store_s8(int8_t* p, Vec a) {
-  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int8_t>(a.v[i]);
+ELASTICLM_INLINE Sums operator+(Sums a, Sums b) { return {a.v + b.v}; }
+ELASTICLM_INLINE int32_t reduce_add(Sums a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
+ELASTICLM_INLINE Sums round_to_sums(Vec a) {
+  const Vec shift = broadcast(12582912.0f);  // as in round; the whole number stays in the low bits
+  return {bits_of(a + shift) - bits_of(shift)};
+}
+
+ELASTICLM_INLINE void store_s8(int8_t* p, Sums first, Sums second) {
+  for (int i = 0; i < kLanes; ++i) {
+    p[i] = static_cast<int8_t>(first.v[i]);
+    p[kLanes + i] = static_cast<int8_t>(second.v[i]);
+  }
+}
+
+ELASTICLM_INLINE Words max_magnitude_bf16(Words largest, Words a) {
+  using Halves = int16_t __attribute__((vector_size(16)));
+  const Halves most = reinterpret_cast<Halves>(largest.v);
+  const Halves magnitude = reinterpret_cast<Halves>(a.v) & INT16_MAX;
+  const Halves is_larger = magnitude > most;
+  return {reinterpret_cast<Ints>((is_larger & magnitude) | (~is_larger & most))};
 }
 
 }  // namespace elasticlm::generic

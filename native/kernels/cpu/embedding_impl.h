@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "kernels/cpu/layer_norm_row.h"
-#include "kernels/cpu/operand_row.h"
 #include "kernels/embedding.h"
 
 namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
@@ -16,9 +15,7 @@ ELASTICLM_INLINE Vec load_widened(const std::byte* p) {
   } else if constexpr (kDType == DType::kBF16) {
     return load_bf16(p);
   } else {
-    float aligned[kLanes];
-    std::memcpy(aligned, p, sizeof(aligned));
-    return load(aligned);
+    return as_floats(load_words(p));
   }
 }
 
@@ -62,6 +59,17 @@ ELASTICLM_INLINE void prefetch_row(const EmbeddingTable& table, int64_t id, int6
   for (int64_t byte = 0; byte < size * dtype_bytes(table.dtype); byte += 64) __builtin_prefetch(row + byte);
 }
 
+// y: the sum of the three tables' rows.
+ELASTICLM_INLINE void sum_tables(const EmbeddingArgs& args, int64_t row) {
+  const int64_t E = args.hidden_size;
+  float* const y = args.y + row * args.ldy;
+  // Words are scattered over a table far larger than a cache; the other two tables are read in order.
+  if (row + kRowsTogether < args.num_rows) prefetch_row(args.word, args.input_ids[row + kRowsTogether], E);
+  take_row_of<false>(args.word, args.input_ids[row], E, y);
+  take_row_of<true>(args.position, args.position_ids[row], E, y);
+  take_row_of<true>(args.token_type, args.token_type_ids[row], E, y);
+}
+
 }  // namespace
 }  // namespace elasticlm::ELASTICLM_ISA_NAMESPACE
 
@@ -70,16 +78,13 @@ namespace elasticlm {
 void ELASTICLM_KERNEL(embedding_forward)(const EmbeddingArgs& args) {
   namespace isa = ELASTICLM_ISA_NAMESPACE;
   const isa::LayerNormRow norm{args.gamma, args.beta, args.hidden_size, args.eps};
-  for (int64_t row = 0; row < args.num_rows; ++row) {
-    // Words are scattered over a table far larger than a cache; the other two tables are read in order.
-    if (row + 1 < args.num_rows) isa::prefetch_row(args.word, args.input_ids[row + 1], args.hidden_size);
-    float* y = args.y + row * args.ldy;
-    isa::take_row_of<false>(args.word, args.input_ids[row], args.hidden_size, y);
-    isa::take_row_of<true>(args.position, args.position_ids[row], args.hidden_size, y);
-    isa::take_row_of<true>(args.token_type, args.token_type_ids[row], args.hidden_size, y);
-    isa::layer_norm_row(norm, y, y);
-    isa::write_operand(args.operand, row, y, args.hidden_size);
-  }
+  isa::for_row_blocks(
+      args.operand,
+      args.num_rows, [&]<int kRows>(int64_t row, const auto& operand) __attribute__((always_inline)) {
+        float* const y = args.y + row * args.ldy;
+        for (int64_t r = row; r < row + kRows; ++r) isa::sum_tables(args, r);
+        isa::layer_norm_rows<kRows>(norm, {y, args.ldy}, {y, args.ldy}, operand);
+      });
 }
 
 }  // namespace elasticlm

@@ -1,6 +1,9 @@
-// LayerNorm of one row over the vector wrapper, shared by layer_norm_forward and embedding_forward.
+// LayerNorm of rows over the vector wrapper, shared by layer_norm_forward and embedding_forward.
+
+#include "kernels/cpu/operand_row.h"
 
 namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
+namespace {
 
 struct LayerNormRow {
   const float* gamma = nullptr;  // [E]
@@ -9,47 +12,92 @@ struct LayerNormRow {
   float eps = 0.0f;
 };
 
-// Σ term(vector, lanes in use) over the vectors of a row, in four chains joined in a fixed order: an
-// addition's latency is hidden, and the order of the sum depends on the row's length alone. Lanes that are
+// kRows rows of floats.
+template <int kRows, typename Float>
+struct RowBlock {
+  Float* first = nullptr;  // [kRows, E], ld
+  int64_t ld = 0;
+  ELASTICLM_INLINE Float* row(int r) const { return first + r * ld; }
+};
+
+// Per row, Σ term(row, sum, vector, lanes in use) over its vectors, in four chains joined in a fixed order:
+// an addition's latency is hidden, and the order of the sum depends on the row's length alone. Lanes that are
 // not in use must give 0.
-template <typename Term>
-ELASTICLM_INLINE float sum_row(const float* x, int64_t size, const Term& term) {
-  Vec sum[4] = {zero(), zero(), zero(), zero()};
+template <int kRows, typename Term>
+ELASTICLM_INLINE void sum_rows(const RowBlock<kRows, const float>& x, int64_t size, const Term& term,
+                               float (&sums)[kRows]) {
+  Vec sum[kRows][4];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = sum[r][2] = sum[r][3] = zero();
   int64_t i = 0;
   for (; i + 4 * kLanes <= size; i += 4 * kLanes) {
 #pragma GCC unroll 4
-    for (int c = 0; c < 4; ++c) sum[c] = term(sum[c], load(x + i + c * kLanes), kLanes);
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int c = 0; c < 4; ++c) sum[r][c] = term(r, sum[r][c], load(x.row(r) + i + c * kLanes), kLanes);
+    }
   }
-  for (; i + kLanes <= size; i += kLanes) sum[0] = term(sum[0], load(x + i), kLanes);
-  if (i < size) sum[1] = term(sum[1], load_first(x + i, size - i), size - i);
-  return reduce_add((sum[0] + sum[2]) + (sum[1] + sum[3]));
+  for (; i + kLanes <= size; i += kLanes) {
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) sum[r][0] = term(r, sum[r][0], load(x.row(r) + i), kLanes);
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+    if (i < size) sum[r][1] = term(r, sum[r][1], load_first(x.row(r) + i, size - i), size - i);
+    sums[r] = reduce_add((sum[r][0] + sum[r][2]) + (sum[r][1] + sum[r][3]));
+  }
 }
 
-// y may be x.
-ELASTICLM_INLINE void layer_norm_row(const LayerNormRow& norm, const float* x, float* y) {
+// y may be x. Rows side by side share the reading of gamma and beta, and the arithmetic of one fills the
+// other's waits for sums, division and square root.
+template <int kRows, typename Operand>
+ELASTICLM_INLINE void layer_norm_rows(const LayerNormRow& norm, const RowBlock<kRows, const float>& x,
+                                      const RowBlock<kRows, float>& y, Operand operand) {
   const int64_t size = norm.hidden_size;
-  const float mean_value =
-      sum_row(x, size, [](Vec sum, Vec v, int64_t) { return sum + v; }) / static_cast<float>(size);
-  const Vec mean = broadcast(mean_value);
-  const float variance = sum_row(x, size,
-                                 [mean](Vec sum, Vec v, int64_t lanes) {
-                                   const Vec centred = v - mean;
-                                   const Vec used =
-                                       lanes < kLanes ? keep_first(centred, lanes, zero()) : centred;
-                                   return fma(used, used, sum);
-                                 }) /
-                         static_cast<float>(size);
-  const Vec gain = broadcast(1.0f / __builtin_sqrtf(variance + norm.eps));
+  float sums[kRows];
+  sum_rows(
+      x, size, [](int, Vec sum, Vec v, int64_t) __attribute__((always_inline)) { return sum + v; }, sums);
+  Vec mean[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) mean[r] = broadcast(sums[r] / static_cast<float>(size));
+  sum_rows(
+      x, size,
+      [&mean](int r, Vec sum, Vec v, int64_t lanes) __attribute__((always_inline)) {
+        const Vec centred = v - mean[r];
+        const Vec used = lanes < kLanes ? keep_first(centred, lanes, zero()) : centred;
+        return fma(used, used, sum);
+      },
+      sums);
+  Vec gain[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+    gain[r] = broadcast(1.0f / __builtin_sqrtf(sums[r] / static_cast<float>(size) + norm.eps));
+  }
   int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {
-    const Vec scaled = (load(x + i) - mean) * gain;
-    store(y + i, fma(scaled, load(norm.gamma + i), load(norm.beta + i)));
+    const Vec gamma = load(norm.gamma + i);
+    const Vec beta = load(norm.beta + i);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const Vec value = fma((load(x.row(r) + i) - mean[r]) * gain[r], gamma, beta);
+      store(y.row(r) + i, value);
+      operand.take(r, i, value);
+    }
   }
   if (i < size) {
     const int64_t rest = size - i;
-    const Vec scaled = (load_first(x + i, rest) - mean) * gain;
-    store_first(y + i, fma(scaled, load_first(norm.gamma + i, rest), load_first(norm.beta + i, rest)), rest);
+    const Vec gamma = load_first(norm.gamma + i, rest);
+    const Vec beta = load_first(norm.beta + i, rest);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const Vec value = fma((load_first(x.row(r) + i, rest) - mean[r]) * gain[r], gamma, beta);
+      store_first(y.row(r) + i, value, rest);
+      operand.take_last(r, i, keep_first(value, rest, zero()), rest);
+    }
   }
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) operand.finish(r, y.row(r), size);
 }
 
+}  // namespace
 }  // namespace elasticlm::ELASTICLM_ISA_NAMESPACE

@@ -1,4 +1,4 @@
-// One row as the next linear layer reads it, over the vector wrapper: shared by layer_norm_forward,
+// Rows as the next linear layer reads them, over the vector wrapper: shared by layer_norm_forward,
 // embedding_forward and quantize_forward. Included after the wrapper and its dot products.
 
 #include <cstring>
@@ -6,8 +6,9 @@
 #include "kernels/quantize.h"
 
 namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
+namespace {
 
-// The row's source: f32 in memory, or bf16.
+// The row's source: f32 in memory, or bf16. last(i, n): the first n of the kLanes elements from i on.
 struct F32Row {
   const float* x;
   ELASTICLM_INLINE Vec at(int64_t i) const { return load(x + i); }
@@ -23,63 +24,124 @@ struct BF16Row {
   }
 };
 
-// q: [size], zeros up to the end of the word.
-template <typename Row>
-ELASTICLM_INLINE RowScale quantize_row(const Row& row, int64_t size, int8_t* q) {
-  const int64_t whole = size / kLanes * kLanes;
-  Vec largest[2] = {zero(), zero()};
-  for (int64_t i = 0; i + kLanes <= whole; i += 2 * kLanes) {
-    largest[0] = max(largest[0], abs(row.at(i)));
-    if (i + kLanes < whole) largest[1] = max(largest[1], abs(row.at(i + kLanes)));
+// A vector of bf16 of whole words, two to each.
+constexpr int64_t kLanesBF16 = 2 * kLanes;
+
+ELASTICLM_INLINE float absmax_of(const BF16* x, int64_t size) {
+  Words largest = broadcast_word(0);
+  int64_t i = 0;
+  for (; i + kLanesBF16 <= size; i += kLanesBF16) {
+    largest = max_magnitude_bf16(largest, load_words(reinterpret_cast<const std::byte*>(x + i)));
   }
-  if (whole < size) largest[0] = max(largest[0], abs(row.last(whole, size - whole)));
-  const float absmax = reduce_max(max(largest[0], largest[1]));
+  BF16 values[kLanesBF16] = {};
+  if (i < size) {
+    std::memcpy(values, x + i, static_cast<size_t>(size - i) * sizeof(BF16));
+    largest = max_magnitude_bf16(largest, load_words(reinterpret_cast<const std::byte*>(values)));
+  }
+  store_words(reinterpret_cast<std::byte*>(values), largest);
+  return reduce_max(max(load_bf16(values), load_bf16(values + kLanes)));
+}
+
+// absmax: max |x| of the row. q: [size], zeros up to the end of the word.
+template <typename Row>
+ELASTICLM_INLINE RowScale quantize_row(const Row& row, float absmax, int64_t size, int8_t* q) {
   const bool is_zero = !(absmax >= kLeastAbsmax);
   const Vec gain = broadcast(is_zero ? 0.0f : 127.0f / absmax);
-
-  // Whole numbers below 2^24: the sum is exact in any order.
-  Vec sum = zero();
-  for (int64_t i = 0; i < whole; i += kLanes) {
-    const Vec rounded = round(row.at(i) * gain);
-    store_s8(q + i, rounded);
-    sum = sum + rounded;
+  Sums sum[2] = {broadcast_sum(0), broadcast_sum(0)};
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= size; i += 2 * kLanes) {
+    const Sums first = round_to_sums(row.at(i) * gain);
+    const Sums second = round_to_sums(row.at(i + kLanes) * gain);
+    store_s8(q + i, first, second);
+    sum[0] = sum[0] + first;
+    sum[1] = sum[1] + second;
   }
-  if (whole < size) {
-    const Vec rounded = round(row.last(whole, size - whole) * gain);
-    int8_t last[kLanes];
-    store_s8(last, rounded);
-    const int64_t words = words_of(size - whole, Precision::kI8);
-    std::memcpy(q + whole, last, static_cast<size_t>(words * word_elements(Precision::kI8)));
-    sum = sum + rounded;
+  if (i < size) {
+    const int64_t rest = size - i;
+    const Sums first = round_to_sums((rest < kLanes ? row.last(i, rest) : row.at(i)) * gain);
+    const Sums second =
+        rest > kLanes ? round_to_sums(row.last(i + kLanes, rest - kLanes) * gain) : broadcast_sum(0);
+    int8_t last[2 * kLanes];
+    store_s8(last, first, second);
+    const int64_t words = words_of(rest, Precision::kI8);
+    std::memcpy(q + i, last, static_cast<size_t>(words * word_elements(Precision::kI8)));
+    sum[0] = sum[0] + first;
+    sum[1] = sum[1] + second;
   }
-  return {is_zero ? 0.0f : absmax / 127.0f, static_cast<int32_t>(reduce_add(sum))};
+  return {is_zero ? 0.0f : absmax / 127.0f, reduce_add(sum[0] + sum[1])};
 }
 
-// y: [size], zeros up to the end of the word.
-ELASTICLM_INLINE void round_row(const float* x, int64_t size, BF16* y) {
-  const int64_t whole = size / kLanes * kLanes;
-  for (int64_t i = 0; i < whole; i += kLanes) store_bf16(y + i, load(x + i));
-  if (whole < size) {
+// Rows that a step takes side by side.
+constexpr int kRowsTogether = 4;
+
+// What becomes of up to kRowsTogether rows of f32 values beside being stored. Each vector of row r is given
+// to take or, the last of a row whose size is no multiple of kLanes, with zeros behind it to take_last;
+// finish is called when all of the row is stored at y.
+class NoOperand {
+ public:
+  ELASTICLM_INLINE NoOperand(const OperandRows&, int64_t) {}
+  ELASTICLM_INLINE void take(int, int64_t, Vec) {}
+  ELASTICLM_INLINE void take_last(int, int64_t, Vec, int64_t) {}
+  ELASTICLM_INLINE void finish(int, const float*, int64_t) {}
+};
+
+class BF16Operand {
+ public:
+  ELASTICLM_INLINE BF16Operand(const OperandRows& rows, int64_t row_idx)
+      : first_(static_cast<BF16*>(rows.data) + row_idx * rows.ld), ld_(rows.ld) {}
+  ELASTICLM_INLINE void take(int r, int64_t i, Vec value) { store_bf16(first_ + r * ld_ + i, value); }
+  ELASTICLM_INLINE void take_last(int r, int64_t i, Vec value, int64_t count) {
     BF16 last[kLanes];
-    store_bf16(last, load_first(x + whole, size - whole));
-    const int64_t words = words_of(size - whole, Precision::kBF16);
-    std::memcpy(y + whole, last, static_cast<size_t>(words * kWordBytes));
+    store_bf16(last, value);
+    const int64_t words = words_of(count, Precision::kBF16);
+    std::memcpy(first_ + r * ld_ + i, last, static_cast<size_t>(words * kWordBytes));
   }
-}
+  ELASTICLM_INLINE void finish(int, const float*, int64_t) {}
 
-// Row `row_idx` of the operand from its f32 values.
-ELASTICLM_INLINE void write_operand(const OperandRows& operand, int64_t row_idx, const float* x,
-                                    int64_t size) {
+ private:
+  BF16* first_;
+  int64_t ld_;
+};
+
+class I8Operand {
+ public:
+  ELASTICLM_INLINE I8Operand(const OperandRows& rows, int64_t row_idx)
+      : first_(static_cast<int8_t*>(rows.data) + row_idx * rows.ld),
+        scales_(rows.scales + row_idx),
+        ld_(rows.ld) {}
+  ELASTICLM_INLINE void take(int r, int64_t, Vec value) { largest_[r] = max(largest_[r], abs(value)); }
+  ELASTICLM_INLINE void take_last(int r, int64_t i, Vec value, int64_t) { take(r, i, value); }
+  ELASTICLM_INLINE void finish(int r, const float* y, int64_t size) {
+    scales_[r] = quantize_row(F32Row{y}, reduce_max(largest_[r]), size, first_ + r * ld_);
+  }
+
+ private:
+  int8_t* first_;
+  RowScale* scales_;
+  int64_t ld_;
+  Vec largest_[kRowsTogether] = {zero(), zero(), zero(), zero()};
+};
+
+// block.operator()<kRows>(row, operand) for blocks of rows up to num_rows, operand being one of the above.
+template <typename Operand, typename Block>
+void for_row_blocks_of(const OperandRows& operand, int64_t num_rows, const Block& block) {
+  int64_t row = 0;
+  for (; row + kRowsTogether <= num_rows; row += kRowsTogether) {
+    block.template operator()<kRowsTogether>(row, Operand(operand, row));
+  }
+  for (; row < num_rows; ++row) block.template operator()<1>(row, Operand(operand, row));
+}
+template <typename Block>
+ELASTICLM_INLINE void for_row_blocks(const OperandRows& operand, int64_t num_rows, const Block& block) {
   switch (operand.precision) {
     case Precision::kF32:
-      return;
+      return for_row_blocks_of<NoOperand>(operand, num_rows, block);
     case Precision::kBF16:
-      return round_row(x, size, static_cast<BF16*>(operand.data) + row_idx * operand.ld);
+      return for_row_blocks_of<BF16Operand>(operand, num_rows, block);
     case Precision::kI8:
-      operand.scales[row_idx] =
-          quantize_row(F32Row{x}, size, static_cast<int8_t*>(operand.data) + row_idx * operand.ld);
-      return;
+      return for_row_blocks_of<I8Operand>(operand, num_rows, block);
   }
 }
 
+}  // namespace
 }  // namespace elasticlm::ELASTICLM_ISA_NAMESPACE

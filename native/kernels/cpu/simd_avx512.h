@@ -1,7 +1,7 @@
 // The vector wrapper for AVX-512: 16 floats in one register. Only for files compiled with the avx512 flags.
 //
-// simd_avx512.h, simd_avx2.h and simd_generic.h offer the same names in elasticlm::avx512, ::avx2 and
-// ::generic; a kernel is written once over them. A file includes one of the three (which brings
+// simd_avx512.h, simd_avx2.h, simd_neon.h and simd_generic.h offer the same names in elasticlm::avx512,
+// ::avx2, ::neon and ::generic; a kernel is written once over them. A file includes one of them (which brings
 // vector_math.h, and names the set in ELASTICLM_ISA_NAMESPACE and ELASTICLM_KERNEL) and then the kernel's
 // `<op>_impl.h`. Everything is inlined by force: no function of an ISA file may become the copy that the
 // linker keeps for other files.

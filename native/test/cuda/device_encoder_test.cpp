@@ -52,18 +52,18 @@ struct Reference {
   std::vector<double> hidden(const Structure& structure, std::span<const int32_t> ids,
                              std::span<const int32_t> types) const {
     if (is_naive) return naive.hidden(structure, ids, types);
-    return reference_hidden(*of.weights, structure, ids, types, Precision::kF64).hidden;
+    return reference_hidden(*of.weights, structure, ids, types, Arithmetic::kF64).hidden;
   }
   std::vector<double> pooled(const std::vector<double>& hidden, const ForwardOptions& options) const {
     return reference_pooled(*of.weights, hidden, options.pooling, options.normalize,
-                            is_naive ? Precision::kF32 : Precision::kF64);
+                            is_naive ? Arithmetic::kNaive : Arithmetic::kF64);
   }
   std::vector<double> pooler(const std::vector<double>& hidden) const {
-    return is_naive ? naive.pooler(hidden) : reference_pooler(*of.weights, hidden, Precision::kF64);
+    return is_naive ? naive.pooler(hidden) : reference_pooler(*of.weights, hidden, Arithmetic::kF64);
   }
   std::vector<double> logits(const std::vector<double>& hidden) const {
     return is_naive ? naive.logits(pooler(hidden))
-                    : reference_logits(*of.weights, pooler(hidden), Precision::kF64);
+                    : reference_logits(*of.weights, pooler(hidden), Arithmetic::kF64);
   }
   std::vector<double> output(const std::vector<double>& hidden, const ForwardOptions& options) const {
     switch (options.output) {
@@ -79,7 +79,7 @@ struct Reference {
   }
 };
 
-// What each of `all` must give for `batch`. (Truth::f32 is the naive result of `dtype`.)
+// What each of `all` must give for `batch`; the naive result is that of `dtype`.
 std::vector<Truth> truths_of(const Model& of, const OwnedBatch& batch, DType dtype,
                              std::span<const ForwardOptions> all) {
   std::vector<Truth> truths(all.size());
@@ -94,7 +94,7 @@ std::vector<Truth> truths_of(const Model& of, const OwnedBatch& batch, DType dty
                            std::span(batch.token_type_ids).subspan(begin, length));
       for (size_t o = 0; o < all.size(); ++o) {
         const std::vector<double> values = reference.output(hidden, all[o]);
-        std::vector<double>& to = is_naive ? truths[o].f32 : truths[o].f64;
+        std::vector<double>& to = is_naive ? truths[o].naive : truths[o].f64;
         to.insert(to.end(), values.begin(), values.end());
       }
     }
