@@ -25,6 +25,7 @@
       "defines": ["NAPI_VERSION=8", "NAPI_CPP_EXCEPTIONS"],
       "conditions": [
         ["target_arch == 'x64'", {"dependencies": ["kernels_avx2", "kernels_avx512", "kernels_avx512bf16"]}],
+        ["target_arch == 'arm64'", {"sources": ["<!@(node scripts/native-sources.mjs neon)"]}],
         ["OS == 'linux'", {
           "libraries": ["-ldl"],
           "ldflags": [

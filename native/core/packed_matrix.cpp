@@ -54,6 +54,7 @@ PackedMatrix::PackedMatrix(int64_t num_blocks, int64_t K, Precision precision)
       bias_(static_cast<size_t>(num_blocks * kBlockColumns)) {
   if (precision != Precision::kI8) return;
   scales_ = AlignedBuffer(bias_.size());
+  sums_ = AlignedBuffer(bias_.size());
   std::fill_n(reinterpret_cast<std::byte*>(words_.data()), words_.size() * kWordBytes, std::byte{kZeroPoint});
 }
 
@@ -85,6 +86,7 @@ void PackedMatrix::quantize_column(int64_t n, std::span<const float> weights) {
     const auto rounded = static_cast<int32_t>(std::nearbyint(std::clamp(q, -kLargestQ, kLargestQ)));
     put(element(n, k), static_cast<uint8_t>(rounded + kZeroPoint));
   }
+  take_sum(n);
 }
 
 void PackedMatrix::copy_column(int64_t n, const PackedMatrixView& from, int64_t from_n,
@@ -94,20 +96,29 @@ void PackedMatrix::copy_column(int64_t n, const PackedMatrixView& from, int64_t 
         from.words + element_offset(from_n, depth[static_cast<size_t>(k)], from.K, precision_);
     std::memcpy(element(n, k), source, static_cast<size_t>(element_bytes(precision_)));
   }
-  if (precision_ == Precision::kI8) scales_.data()[n] = from.scales[from_n];
+  if (precision_ != Precision::kI8) return;
+  scales_.data()[n] = from.scales[from_n];
+  take_sum(n);
+}
+
+void PackedMatrix::take_sum(int64_t n) {
+  int32_t sum = 0;
+  for (int64_t k = 0; k < K_; ++k) sum += get<uint8_t>(element(n, k)) - kZeroPoint;
+  sums_.data()[n] = scales_.data()[n] * static_cast<float>(sum);
 }
 
 PackedMatrixView PackedMatrix::view() const {
   return {.words = reinterpret_cast<const std::byte*>(words_.data()),
           .bias = bias_.data(),
           .scales = precision_ == Precision::kI8 ? scales_.data() : nullptr,
+          .sums = precision_ == Precision::kI8 ? sums_.data() : nullptr,
           .precision = precision_,
           .K = K_,
           .num_blocks = num_blocks_};
 }
 
 int64_t PackedMatrix::bytes() const {
-  return static_cast<int64_t>((words_.size() + bias_.size() + scales_.size()) * sizeof(float));
+  return static_cast<int64_t>((words_.size() + bias_.size() + scales_.size() + sums_.size()) * sizeof(float));
 }
 
 }  // namespace elasticlm

@@ -42,6 +42,7 @@ struct PackedMatrixView {
   const std::byte* words = nullptr;  // panels as above
   const float* bias = nullptr;       // [num_blocks * 16], or null for none
   const float* scales = nullptr;     // [num_blocks * 16], i8 only
+  const float* sums = nullptr;       // [num_blocks * 16], i8 only: Σ_k of the column's weights as stored
   Precision precision = Precision::kF32;
   int64_t K = 0;
   int64_t num_blocks = 0;
@@ -76,6 +77,7 @@ class PackedMatrix {
 
  private:
   std::byte* element(int64_t n, int64_t k);
+  void take_sum(int64_t n);
   void quantize_column(int64_t n, std::span<const float> weights);
 
   int64_t K_ = 0;
@@ -84,6 +86,7 @@ class PackedMatrix {
   AlignedBuffer words_;   // one float's room each
   AlignedBuffer bias_;    // [num_blocks * 16]
   AlignedBuffer scales_;  // [num_blocks * 16], i8 only
+  AlignedBuffer sums_;    // [num_blocks * 16], i8 only
 };
 
 }  // namespace elasticlm

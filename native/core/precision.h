@@ -33,10 +33,11 @@ struct BF16 {
   uint16_t bits = 0;
 };
 
-// A row of i8 stands for scale * q; q lies in [-127, 127].
+// A row of i8 stands for scale * q + offset; q lies in [-127, 127].
 struct RowScale {
   float scale = 0.0f;
-  int32_t sum = 0;  // of the row's q: weights are stored with 128 added, which sum * 128 takes away again
+  int32_t sum = 0;      // of the row's q: weights are stored with 128 added, which sum * 128 takes away again
+  float offset = 0.0f;  // only where the whole depth is kept: it meets the sums of whole columns of weights
 };
 
 // Where a step writes its rows a second time, as the next linear layer reads them.

@@ -1,6 +1,6 @@
 // layer_norm_forward: y = (x - mean) / sqrt(variance + eps) * gamma + beta for each row; variance is the
 // biased one, computed from the centred row. In place allowed (y == x, ldy == ldx). `operand`, where it has a
-// precision, receives y once more: rounded to bf16, or quantised as quantize_forward does but from f32.
+// precision, receives y once more: rounded to bf16, or quantised as kernels/quantize.h says.
 #pragma once
 
 #include <cstdint>

@@ -12,10 +12,10 @@
 //         where the target has no fused multiply-add).
 //   bf16  the same over words of two k, products exact. Native (kAvx512Bf16): as vdpbf16ps adds a word.
 //         Elsewhere: one fused multiply-add in f32 per k.
-//   i8    exact in i32: sum of x_q[k] * (w_q[k] + 128), less 128 times the row's sum; then * (row's scale *
-//         column's scale) + bias, fused. The same bits on every ISA up to here.
-// Then it adds the bias, applies the activation, adds the residual and rounds to y's type. So an element's
-// bits depend on its own row, its own column and the kept k alone.
+//   i8    exact in i32: sum of x_q[k] * (w_q[k] + 128), less 128 times the row's sum; the same bits on every
+//         ISA. Then * (row's scale * column's scale) + (row's offset * column's sum + bias), both fused.
+// Then (f32, bf16) it adds the bias, and applies the activation, adds the residual and rounds to y's type. So
+// an element's bits depend on its own row, its own column and the kept k alone.
 #pragma once
 
 #include <cstdint>

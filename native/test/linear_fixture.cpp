@@ -85,7 +85,8 @@ std::string describe(Isa isa, size_t group_idx, const LinearGroup& group) {
 // flushes denormal results, by less than that number at each rounding.
 //
 // i8: the sum is exact. Its conversion rounds from 2^24 on, the product of the two scales and the product
-// with them round once each, then the bias's addition. A denormal product of scales is off by up to 2^-150.
+// with them round once each, as do the offset's product, the bias's addition and the sum of both. A denormal
+// product of scales is off by up to 2^-150.
 Bound biased_bound(const LinearCase& linear, const LinearGroup& group, int64_t row, int64_t n) {
   double sum = 0.0;
   double magnitude = 0.0;
@@ -107,8 +108,13 @@ Bound biased_bound(const LinearCase& linear, const LinearGroup& group, int64_t r
     const double product = sum * scale;
     const double before =
         gamma_bound(std::abs(sum) > 0x1p24 ? 3.0 : 2.0) * std::abs(product) + std::abs(sum) * 0x1p-150;
-    const double rounded = linear.has_bias ? kUnitRoundoff * (std::abs(product + bias) + before) : 0.0;
-    return {product + bias, before + rounded};
+    const double shift = static_cast<double>(group.scales[static_cast<size_t>(row)].offset) *
+                         linear.weights.packed.view().sums[n];
+    const double constant = gamma_bound(2) * (std::abs(shift) + std::abs(bias));
+    const double value = product + shift + bias;
+    const bool is_sum = linear.has_bias || shift != 0.0;
+    const double rounded = is_sum ? kUnitRoundoff * (std::abs(value) + before + constant) : 0.0;
+    return {value, before + constant + rounded};
   }
   const auto words = static_cast<double>(group.kept_words());
   const bool is_f32 = group.kind.precision == Precision::kF32;

@@ -71,6 +71,24 @@ TEST_CASE("linear_forward: more groups than share one pass") {
   }
 }
 
+TEST_CASE("linear_forward: rows of i8 with offsets") {
+  Random random(12);
+  for (const LinearKind kind : kLinearKinds) {
+    if (kind.precision != Precision::kI8) continue;
+    for (const int64_t K : {1, 6, 64, 385}) {
+      const LinearWeights weights(kind.precision, 7, K, random);
+      for (const int64_t rows : {1, 5, 8, 19}) {
+        LinearGroup group = prefix_group(random, kind, rows, 7, K);
+        for (RowScale& scale : group.scales) scale.offset = 3.0f * random.normal();
+        check_linear({.weights = weights,
+                      .activation = activation_of(rows),
+                      .groups = {group},
+                      .has_bias = rows % 2 != 0});
+      }
+    }
+  }
+}
+
 TEST_CASE("linear_forward: column runs out of order") {
   Random random(5);
   for (const LinearKind kind : kLinearKinds) {

@@ -16,20 +16,26 @@ namespace elasticlm::test {
 
 inline constexpr Precision kOperandPrecisions[] = {Precision::kBF16, Precision::kI8};
 
-// The i8 row of `values`, by the definition in kernels/quantize.h.
+// The i8 row of `values`, by the definitions in kernels/quantize.h: around 0, or around the middle of what
+// they span.
 struct QuantizedRow {
   std::vector<int8_t> q;
   RowScale scale;
 };
-inline QuantizedRow quantized(const std::vector<float>& values) {
+inline QuantizedRow quantized(const std::vector<float>& values, bool is_centred) {
   QuantizedRow row{std::vector<int8_t>(values.size()), {}};
-  float absmax = 0.0f;
-  for (const float value : values) absmax = std::max(absmax, std::abs(value));
-  if (absmax < kLeastAbsmax) return row;
-  const float gain = 127.0f / absmax;
-  row.scale.scale = absmax / 127.0f;
+  float reach = 0.0f;
+  for (const float value : values) reach = std::max(reach, std::abs(value));
+  if (is_centred) {
+    const auto [smallest, largest] = std::minmax_element(values.begin(), values.end());
+    row.scale.offset = 0.5f * *largest + 0.5f * *smallest;
+    reach = 0.5f * *largest - 0.5f * *smallest;
+  }
+  if (reach < kLeastAbsmax) return row;
+  const float gain = 127.0f / reach;
+  row.scale.scale = reach / 127.0f;
   for (size_t i = 0; i < values.size(); ++i) {
-    row.q[i] = static_cast<int8_t>(std::nearbyint(values[i] * gain));
+    row.q[i] = static_cast<int8_t>(std::nearbyint((values[i] - row.scale.offset) * gain));
     row.scale.sum += row.q[i];
   }
   return row;
@@ -38,12 +44,14 @@ inline QuantizedRow quantized(const std::vector<float>& values) {
 // Rows that end the memory they lie in, with foreign bytes between them and where they are to be written.
 class OperandMemory {
  public:
-  OperandMemory(Precision precision, int64_t num_rows, int64_t columns, int64_t padding_words)
-      : precision_(precision), num_rows_(num_rows), columns_(columns) {
+  // is_centred: whether i8 rows have an offset.
+  OperandMemory(Precision precision, int64_t num_rows, int64_t columns, int64_t padding_words,
+                bool is_centred = true)
+      : precision_(precision), num_rows_(num_rows), columns_(columns), is_centred_(is_centred) {
     used_bytes_ = words_of(columns, precision) * 4;
     row_bytes_ = used_bytes_ + padding_words * 4;
     bytes_.assign(static_cast<size_t>((num_rows - 1) * row_bytes_ + used_bytes_), kForeignByte);
-    scales_.assign(static_cast<size_t>(num_rows), RowScale{poison(), kForeignByte});
+    scales_.assign(static_cast<size_t>(num_rows), RowScale{poison(), kForeignByte, poison()});
   }
 
   OperandRows rows() {
@@ -90,7 +98,7 @@ class OperandMemory {
   }
 
   void check_i8(int64_t row, const std::vector<float>& values, const std::string& where) const {
-    const QuantizedRow expected = quantized(values);
+    const QuantizedRow expected = quantized(values, is_centred_);
     for (size_t i = 0; i < values.size(); ++i) {
       const auto actual = static_cast<int8_t>(at(row, static_cast<int64_t>(i)));
       CHECK(actual == expected.q[i], where + ": q at " + std::to_string(i) + " received " +
@@ -99,6 +107,7 @@ class OperandMemory {
     }
     const RowScale& scale = scales_[static_cast<size_t>(row)];
     CHECK(same_bits(scale.scale, expected.scale.scale), where + ": scale " + std::to_string(scale.scale));
+    CHECK(scale.offset == expected.scale.offset, where + ": offset " + std::to_string(scale.offset));
     CHECK(scale.sum == expected.scale.sum,
           where + ": sum " + std::to_string(scale.sum) + ", expected " + std::to_string(expected.scale.sum));
   }
@@ -106,6 +115,7 @@ class OperandMemory {
   Precision precision_;
   int64_t num_rows_;
   int64_t columns_;
+  bool is_centred_;
   int64_t used_bytes_ = 0;
   int64_t row_bytes_ = 0;
   std::vector<uint8_t> bytes_;

@@ -32,7 +32,7 @@ struct Rows {
 
 void check_quantized(const Rows& rows, const std::string& subject) {
   for (const Isa isa : supported_isas()) {
-    OperandMemory y(Precision::kI8, rows.num_rows, rows.num_columns, 2);
+    OperandMemory y(Precision::kI8, rows.num_rows, rows.num_columns, 2, false);
     kernel_table(isa).quantize_forward({.x = rows.memory.data() + 1,
                                         .y = y.rows(),
                                         .num_rows = rows.num_rows,

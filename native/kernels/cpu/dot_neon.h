@@ -41,7 +41,7 @@ ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
   const uint32x4_t bits = bits_of(a);
   const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
   const uint16x4_t rounded = vaddhn_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
-  std::memcpy(p, &rounded, sizeof(rounded));
+  vst1_u16(reinterpret_cast<uint16_t*>(p), rounded);
 }
 
 ELASTICLM_INLINE Words interleave_bf16(const BF16* first, const BF16* second) {

@@ -27,8 +27,8 @@ struct F32Dot {
   ELASTICLM_INLINE static void store(float* slots, Sum sum) {
     elasticlm::ELASTICLM_ISA_NAMESPACE::store(slots, sum);
   }
-  ELASTICLM_INLINE static Vec row_scale(const RowScale&) { return zero(); }
-  ELASTICLM_INLINE static Vec value(Sum sum, Vec, Vec, Vec bias) { return sum + bias; }
+  ELASTICLM_INLINE static Vec factors(const RowScale&) { return zero(); }
+  ELASTICLM_INLINE static Vec value(Sum sum, Vec, Vec, Vec, Vec bias) { return sum + bias; }
 };
 
 }  // namespace

@@ -26,9 +26,16 @@ struct I8Dot {
   ELASTICLM_INLINE static void store(float* slots, Sum sum) {
     elasticlm::ELASTICLM_ISA_NAMESPACE::store(reinterpret_cast<int32_t*>(slots), sum);
   }
-  ELASTICLM_INLINE static Vec row_scale(const RowScale& row) { return broadcast(row.scale); }
-  ELASTICLM_INLINE static Vec value(Sum sum, Vec row_scale, Vec column_scales, Vec bias) {
-    return fma(to_floats(sum), row_scale * column_scales, bias);
+  struct Factors {
+    Vec scale;
+    Vec offset;
+  };
+  ELASTICLM_INLINE static Factors factors(const RowScale& row) {
+    return {broadcast(row.scale), broadcast(row.offset)};
+  }
+  ELASTICLM_INLINE static Vec value(Sum sum, const Factors& row, Vec column_scales, Vec column_sums,
+                                    Vec bias) {
+    return fma(to_floats(sum), row.scale * column_scales, fma(row.offset, column_sums, bias));
   }
 };
 

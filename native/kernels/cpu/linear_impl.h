@@ -8,8 +8,8 @@
 //   add(sum, row, weight)
 //   load(p), store(p, sum)        from and to slots of 4 bytes
 //   kHasScales                    whether columns have scales
-//   row_scale(scale)              prepared for `value`
-//   value(sum, row scale, column scales, bias)  a vector of y before the activation
+//   factors(scale)                a row's, prepared for `value`
+//   value(sum, factors, column scales, column sums, bias)  a vector of y before the activation
 //
 // Accumulators take three quarters of the registers and leave the rest to weights and one broadcast word: 8
 // rows x 48 columns on AVX-512, 6 x 16 in f32 on AVX2 and NEON, 3 x 16 on SSE2. Fewer rows take more columns
@@ -72,6 +72,7 @@ struct Columns {
   int64_t y_offset[kBlocks];
   Vec bias[kBlocks][kBlockVecs];
   Vec scale[kBlocks][kBlockVecs];
+  Vec sum[kBlocks][kBlockVecs];
 
   ELASTICLM_INLINE Columns(const Tile& tile, int64_t first) {
 #pragma GCC unroll 3
@@ -81,7 +82,10 @@ struct Columns {
 #pragma GCC unroll 4
       for (int v = 0; v < kBlockVecs; ++v) {
         bias[j][v] = block_bias == nullptr ? zero() : load(block_bias + v * kLanes);
-        if constexpr (Dot::kHasScales) scale[j][v] = load(tile.scales[first + j] + v * kLanes);
+        if constexpr (Dot::kHasScales) {
+          scale[j][v] = load(tile.scales[first + j] + v * kLanes);
+          sum[j][v] = load(tile.sums[first + j] + v * kLanes);
+        }
       }
     }
   }
@@ -93,13 +97,13 @@ ELASTICLM_INLINE void finish_row(const TileRow& row, const Columns<Dot, kBlocks>
                                  const typename Dot::Sum (&sum)[kBlocks][kBlockVecs]) {
   Element* const y = reinterpret_cast<Element*>(row.y);
   const float* const residual = row.residual;
-  const Vec row_scale = Dot::row_scale(row.scale);
+  const auto factors = Dot::factors(row.scale);
 #pragma GCC unroll 3
   for (int j = 0; j < kBlocks; ++j) {
 #pragma GCC unroll 4
     for (int v = 0; v < kBlockVecs; ++v) {
       Vec value = activate<kActivation, Element>(
-          Dot::value(sum[j][v], row_scale, columns.scale[j][v], columns.bias[j][v]));
+          Dot::value(sum[j][v], factors, columns.scale[j][v], columns.sum[j][v], columns.bias[j][v]));
       if constexpr (std::is_same_v<Element, float>) {
         if (residual != nullptr) value = value + load(residual + columns.y_offset[j] + v * kLanes);
       }

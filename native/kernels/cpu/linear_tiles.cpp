@@ -160,7 +160,9 @@ class Walk {
       tile.y_offset[j] = cursor.y_offset()[j];
       tile.weights[j] = args_.weight.block(cursor.block(j));
       tile.bias[j] = args_.weight.bias == nullptr ? nullptr : args_.weight.bias + column;
-      tile.scales[j] = args_.weight.scales == nullptr ? nullptr : args_.weight.scales + column;
+      if (args_.weight.scales == nullptr) continue;
+      tile.scales[j] = args_.weight.scales + column;
+      tile.sums[j] = args_.weight.sums + column;
     }
     TileCursor next = cursor;
     next.advance();

@@ -27,6 +27,7 @@ struct Tile {
   const std::byte* weights[kPanelBlocks] = {};  // first word of each block
   const float* bias[kPanelBlocks] = {};         // [16] each, or null
   const float* scales[kPanelBlocks] = {};       // [16] each, i8 only
+  const float* sums[kPanelBlocks] = {};         // [16] each, i8 only
   int64_t y_offset[kPanelBlocks] = {};
   int64_t num_blocks = 0;
   TileRow rows[kMaxTileRows];

@@ -42,25 +42,37 @@ ELASTICLM_INLINE float absmax_of(const BF16* x, int64_t size) {
   return reduce_max(max(load_bf16(values), load_bf16(values + kLanes)));
 }
 
-// absmax: max |x| of the row. q: [size], zeros up to the end of the word.
+// The elements of a row lie within `reach` of `centre`.
+struct RowSpan {
+  float centre = 0.0f;
+  float reach = 0.0f;
+};
+
+// q: [size], zeros up to the end of the word.
 template <typename Row>
-ELASTICLM_INLINE RowScale quantize_row(const Row& row, float absmax, int64_t size, int8_t* q) {
-  const bool is_zero = !(absmax >= kLeastAbsmax);
-  const Vec gain = broadcast(is_zero ? 0.0f : 127.0f / absmax);
+ELASTICLM_INLINE RowScale quantize_row(const Row& row, const RowSpan& span, int64_t size, int8_t* q) {
+  const bool is_point = !(span.reach >= kLeastAbsmax);
+  const Vec centre = broadcast(span.centre);
+  const Vec gain = broadcast(is_point ? 0.0f : 127.0f / span.reach);
+  const auto quantized = [&](Vec x) __attribute__((always_inline)) { return (x - centre) * gain; };
+  const auto last_quantized = [&](Vec x, int64_t count) __attribute__((always_inline)) {
+    return round_to_sums(keep_first(quantized(x), count, zero()));
+  };
   Sums sum[2] = {broadcast_sum(0), broadcast_sum(0)};
   int64_t i = 0;
   for (; i + 2 * kLanes <= size; i += 2 * kLanes) {
-    const Sums first = round_to_sums(row.at(i) * gain);
-    const Sums second = round_to_sums(row.at(i + kLanes) * gain);
+    const Sums first = round_to_sums(quantized(row.at(i)));
+    const Sums second = round_to_sums(quantized(row.at(i + kLanes)));
     store_s8(q + i, first, second);
     sum[0] = sum[0] + first;
     sum[1] = sum[1] + second;
   }
   if (i < size) {
     const int64_t rest = size - i;
-    const Sums first = round_to_sums((rest < kLanes ? row.last(i, rest) : row.at(i)) * gain);
+    const Sums first =
+        rest < kLanes ? last_quantized(row.last(i, rest), rest) : round_to_sums(quantized(row.at(i)));
     const Sums second =
-        rest > kLanes ? round_to_sums(row.last(i + kLanes, rest - kLanes) * gain) : broadcast_sum(0);
+        rest > kLanes ? last_quantized(row.last(i + kLanes, rest - kLanes), rest - kLanes) : broadcast_sum(0);
     int8_t last[2 * kLanes];
     store_s8(last, first, second);
     const int64_t words = words_of(rest, Precision::kI8);
@@ -68,7 +80,7 @@ ELASTICLM_INLINE RowScale quantize_row(const Row& row, float absmax, int64_t siz
     sum[0] = sum[0] + first;
     sum[1] = sum[1] + second;
   }
-  return {is_zero ? 0.0f : absmax / 127.0f, reduce_add(sum[0] + sum[1])};
+  return {is_point ? 0.0f : span.reach / 127.0f, reduce_add(sum[0] + sum[1]), span.centre};
 }
 
 // Rows that a step takes side by side.
@@ -108,18 +120,33 @@ class I8Operand {
   ELASTICLM_INLINE I8Operand(const OperandRows& rows, int64_t row_idx)
       : first_(static_cast<int8_t*>(rows.data) + row_idx * rows.ld),
         scales_(rows.scales + row_idx),
-        ld_(rows.ld) {}
-  ELASTICLM_INLINE void take(int r, int64_t, Vec value) { largest_[r] = max(largest_[r], abs(value)); }
-  ELASTICLM_INLINE void take_last(int r, int64_t i, Vec value, int64_t) { take(r, i, value); }
+        ld_(rows.ld) {
+    for (int r = 0; r < kRowsTogether; ++r) {
+      largest_[r] = negated_smallest_[r] = broadcast(-__builtin_inff());
+    }
+  }
+  ELASTICLM_INLINE void take(int r, int64_t, Vec value) {
+    largest_[r] = max(largest_[r], value);
+    negated_smallest_[r] = max(negated_smallest_[r], zero() - value);
+  }
+  ELASTICLM_INLINE void take_last(int r, int64_t, Vec value, int64_t count) {
+    const Vec none = broadcast(-__builtin_inff());
+    largest_[r] = max(largest_[r], keep_first(value, count, none));
+    negated_smallest_[r] = max(negated_smallest_[r], keep_first(zero() - value, count, none));
+  }
   ELASTICLM_INLINE void finish(int r, const float* y, int64_t size) {
-    scales_[r] = quantize_row(F32Row{y}, reduce_max(largest_[r]), size, first_ + r * ld_);
+    const float largest = reduce_max(largest_[r]);
+    const float smallest = -reduce_max(negated_smallest_[r]);
+    const RowSpan span = {0.5f * largest + 0.5f * smallest, 0.5f * largest - 0.5f * smallest};
+    scales_[r] = quantize_row(F32Row{y}, span, size, first_ + r * ld_);
   }
 
  private:
   int8_t* first_;
   RowScale* scales_;
   int64_t ld_;
-  Vec largest_[kRowsTogether] = {zero(), zero(), zero(), zero()};
+  Vec largest_[kRowsTogether];
+  Vec negated_smallest_[kRowsTogether];
 };
 
 // block.operator()<kRows>(row, operand) for blocks of rows up to num_rows, operand being one of the above.

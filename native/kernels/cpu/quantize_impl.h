@@ -9,8 +9,8 @@ void ELASTICLM_KERNEL(quantize_forward)(const QuantizeArgs& args) {
   for (int64_t row = 0; row < args.num_rows; ++row) {
     const BF16* const x = args.x + row * args.ldx;
     args.y.scales[row] =
-        isa::quantize_row(isa::BF16Row{x}, isa::absmax_of(x, args.num_columns), args.num_columns,
-                          static_cast<int8_t*>(args.y.data) + row * args.y.ld);
+        isa::quantize_row(isa::BF16Row{x}, isa::RowSpan{0.0f, isa::absmax_of(x, args.num_columns)},
+                          args.num_columns, static_cast<int8_t*>(args.y.data) + row * args.y.ld);
   }
 }
 

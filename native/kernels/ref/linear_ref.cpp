@@ -67,7 +67,8 @@ struct I8Dot {
 
 float biased(float sum, float bias, const LinearArgs&, const RowScale*, int64_t) { return sum + bias; }
 float biased(int32_t sum, float bias, const LinearArgs& args, const RowScale* row, int64_t n) {
-  return std::fma(static_cast<float>(sum), row->scale * args.weight.scales[n], bias);
+  const float constant = std::fma(row->offset, args.weight.sums[n], bias);
+  return std::fma(static_cast<float>(sum), row->scale * args.weight.scales[n], constant);
 }
 
 template <typename Dot>

@@ -9,17 +9,15 @@
 
 namespace elasticlm::ref {
 
-// at(i): element i of the row. q: [size], zeros up to the end of the word.
+// at(i): element i of the row, within `reach` of `centre`. q: [size], zeros up to the end of the word.
 template <typename At>
-RowScale quantize_row(const At& at, int64_t size, int8_t* q) {
-  float absmax = 0.0f;
-  for (int64_t i = 0; i < size; ++i) absmax = std::max(absmax, std::abs(at(i)));
+RowScale quantize_row(const At& at, float centre, float reach, int64_t size, int8_t* q) {
   std::fill_n(q, words_of(size, Precision::kI8) * word_elements(Precision::kI8), int8_t{0});
-  if (absmax < kLeastAbsmax) return {};
-  const float gain = 127.0f / absmax;
-  RowScale scale{absmax / 127.0f, 0};
+  if (reach < kLeastAbsmax) return {0.0f, 0, centre};
+  const float gain = 127.0f / reach;
+  RowScale scale{reach / 127.0f, 0, centre};
   for (int64_t i = 0; i < size; ++i) {
-    q[i] = static_cast<int8_t>(std::nearbyint(at(i) * gain));
+    q[i] = static_cast<int8_t>(std::nearbyint((at(i) - centre) * gain));
     scale.sum += q[i];
   }
   return scale;
@@ -32,7 +30,9 @@ inline void write_operand(const OperandRows& operand, int64_t row, const float* 
     for (int64_t i = 0; i < size; ++i) y[i].bits = f32_to_bf16(x[i]);
   } else if (operand.precision == Precision::kI8) {
     int8_t* const q = static_cast<int8_t*>(operand.data) + row * operand.ld;
-    operand.scales[row] = quantize_row([&](int64_t i) { return x[i]; }, size, q);
+    const auto [smallest, largest] = std::minmax_element(x, x + size);
+    operand.scales[row] = quantize_row([&](int64_t i) { return x[i]; }, 0.5f * *largest + 0.5f * *smallest,
+                                       0.5f * *largest - 0.5f * *smallest, size, q);
   }
 }
 
