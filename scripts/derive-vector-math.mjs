@@ -59,10 +59,10 @@ showArray(
   fit((r) => (r === 0 ? Math.LN2 : Math.expm1(r * Math.LN2) / r), -0.5, 0.5, 5),
 );
 
-// The same for results that are rounded to bf16.
+// 2^(f - 1) on [1, 2), for results that are rounded to bf16: softmax weights, whose common factor cancels.
 showArray(
   'kExp2Short',
-  fit((r) => (r === 0 ? Math.LN2 : Math.expm1(r * Math.LN2) / r), -0.5, 0.5, 3),
+  fit((f) => 2 ** (f - 1), 1, 2, 3),
 );
 
 // tanh(x) = x + x^3 q(x^2) for |x| <= 0.625. (tanh x - x) / x^3 by its series, which loses nothing near 0.

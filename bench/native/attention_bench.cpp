@@ -7,11 +7,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "core/aligned_buffer.h"
+#include "core/dtype.h"
 #include "core/packed_matrix.h"
 #include "kernels/kernel_table.h"
 
@@ -30,16 +32,22 @@ struct Times {
   double p95 = 0.0;
 };
 
-// Runs `work` for about 0.2 s in at least 9 repetitions.
+// Runs `work` for about 0.2 s in at least 9 repetitions, each long beside reading the clock.
 template <typename Work>
 Times measure(const Work& work) {
-  work();
+  constexpr double kMinSeconds = 100e-6;
+  int64_t times_each = 1;
+  for (;; times_each *= 2) {
+    const double start = thread_seconds();
+    for (int64_t i = 0; i < times_each; ++i) work();
+    if (thread_seconds() - start >= kMinSeconds) break;
+  }
   const double begin = thread_seconds();
   std::vector<double> times;
   while (times.size() < 9 || thread_seconds() - begin < 0.2) {
     const double start = thread_seconds();
-    work();
-    times.push_back(thread_seconds() - start);
+    for (int64_t i = 0; i < times_each; ++i) work();
+    times.push_back((thread_seconds() - start) / static_cast<double>(times_each));
   }
   std::sort(times.begin(), times.end());
   return {times[times.size() / 2], times[times.size() * 95 / 100]};
@@ -76,22 +84,52 @@ double in_cache_product_gflops(const KernelTable& kernels) {
   return 16 * 2.0 * kRows * kK * kBlocks * kBlockColumns / times.median * 1e-9;
 }
 
+// What differs between the precisions of a kernel.
+struct F32 {
+  using Element = float;
+  static constexpr const char* kName = "f32";
+  static constexpr auto kForward = &KernelTable::attention_forward;
+  static constexpr auto kScratchFloats = &KernelTable::attention_scratch_floats;
+  static float from(float value) { return value; }
+};
+struct Bf16 {
+  using Element = BF16;
+  static constexpr const char* kName = "bf16";
+  static constexpr auto kForward = &KernelTable::attention_bf16_forward;
+  static constexpr auto kScratchFloats = &KernelTable::attention_bf16_scratch_floats;
+  static BF16 from(float value) { return {f32_to_bf16(value)}; }
+};
+
+// On cache lines, as activations are.
+template <typename Element>
+struct AlignedArray {
+  explicit AlignedArray(int64_t size)
+      : size(size), data(new(std::align_val_t(64)) Element[static_cast<size_t>(size)]()) {}
+  ~AlignedArray() { operator delete[](data, std::align_val_t(64)); }
+  AlignedArray(const AlignedArray&) = delete;
+  AlignedArray& operator=(const AlignedArray&) = delete;
+  int64_t size;
+  Element* data;
+};
+
+template <typename Kind>
 void bench(const KernelTable& kernels, const Shape& shape, double peak) {
+  using Element = typename Kind::Element;
   constexpr int64_t kHeads = 12;
   const int64_t S = shape.num_rows;
   const int64_t D = shape.head_dim;
   const int64_t ldqkv = round_up(3 * D, kBlockColumns);
-  AlignedBuffer qkv(static_cast<size_t>(shape.num_sequences * kHeads * S * ldqkv));
+  AlignedArray<Element> qkv(shape.num_sequences * kHeads * S * ldqkv);
   std::minstd_rand random(1);
   std::normal_distribution<float> normal;
-  for (size_t i = 0; i < qkv.size(); ++i) qkv.data()[i] = normal(random);
-  AlignedBuffer context(static_cast<size_t>(shape.num_sequences * S * kHeads * D));
-  AlignedBuffer scratch(static_cast<size_t>(kernels.attention_scratch_floats(S, D)));
+  for (int64_t i = 0; i < qkv.size; ++i) qkv.data[i] = Kind::from(normal(random));
+  AlignedArray<Element> context(shape.num_sequences * S * kHeads * D);
+  AlignedBuffer scratch(static_cast<size_t>((kernels.*Kind::kScratchFloats)(S, D)));
   const Times times = measure([&] {
     for (int64_t sequence = 0; sequence < shape.num_sequences; ++sequence) {
-      AttentionArgs args;
-      args.qkv = qkv.data() + sequence * kHeads * S * ldqkv;
-      args.context = context.data() + sequence * S * kHeads * D;
+      AttentionArgsOf<Element> args;
+      args.qkv = qkv.data + sequence * kHeads * S * ldqkv;
+      args.context = context.data + sequence * S * kHeads * D;
       args.scratch = scratch.data();
       args.head_stride = S * ldqkv;
       args.ldqkv = ldqkv;
@@ -101,15 +139,16 @@ void bench(const KernelTable& kernels, const Shape& shape, double peak) {
       args.head_end = kHeads;
       args.query_end = S;
       args.scale = 0.1f;
-      kernels.attention_forward(args);
+      (kernels.*Kind::kForward)(args);
     }
   });
-  const double flops = 4.0 * static_cast<double>(shape.num_sequences * kHeads * S * S * D);
-  const double gflops = flops / times.median * 1e-9;
-  std::printf("attention/%ldx%ld/f32/%ld/%s  median %.1f us  p95 %.1f us  %.1f GFLOP/s  %.0f%% of %.0f\n",
-              static_cast<long>(shape.num_sequences), static_cast<long>(S), static_cast<long>(D),
-              isa_name(kernels.isa), times.median * 1e6, times.p95 * 1e6, gflops, 100.0 * gflops / peak,
-              peak);
+  const auto num_heads = static_cast<double>(shape.num_sequences * kHeads);
+  const double gflops = 4.0 * num_heads * static_cast<double>(S * S * D) / times.median * 1e-9;
+  std::printf(
+      "attention/%ldx%ld/%s/%ld/%s  %.0f ns a head (median; p95 %.0f)  %.1f GFLOP/s  %.0f%% of %.0f\n",
+      static_cast<long>(shape.num_sequences), static_cast<long>(S), Kind::kName, static_cast<long>(D),
+      isa_name(kernels.isa), times.median / num_heads * 1e9, times.p95 / num_heads * 1e9, gflops,
+      100.0 * gflops / peak, peak);
 }
 
 }  // namespace
@@ -118,12 +157,13 @@ void bench(const KernelTable& kernels, const Shape& shape, double peak) {
 int main(int argc, char** argv) {
   using namespace elasticlm;
   const KernelTable& kernels = kernel_table(choose_isa(argc > 1 ? argv[1] : ""));
+  const bool want[] = {argc < 3 || argv[2][0] == 'f', argc < 3 || argv[2][0] == 'b'};
   const double peak = in_cache_product_gflops(kernels);
   for (const int64_t head_dim : {32, 64}) {
-    for (const Shape& shape :
-         {Shape{1, 16, head_dim}, Shape{1, 32, head_dim}, Shape{1, 64, head_dim}, Shape{1, 128, head_dim},
-          Shape{8, 128, head_dim}, Shape{1, 512, head_dim}, Shape{1, 2048, head_dim}}) {
-      bench(kernels, shape, peak);
+    for (const Shape& shape : {Shape{1, 16, head_dim}, Shape{1, 32, head_dim}, Shape{1, 64, head_dim},
+                               Shape{1, 128, head_dim}, Shape{1, 256, head_dim}, Shape{1, 512, head_dim}}) {
+      if (want[0]) bench<F32>(kernels, shape, peak);
+      if (want[1]) bench<Bf16>(kernels, shape, 2 * peak);
     }
   }
   return 0;

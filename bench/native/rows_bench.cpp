@@ -161,7 +161,7 @@ void run(Isa isa) {
 int main(int argc, char** argv) {
   using namespace elasticlm;
   const std::string_view wanted = argc > 1 ? argv[1] : "";
-  for (const Isa isa : {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
+  for (const Isa isa : {Isa::kGeneric, Isa::kNeon, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
     if (isa_supported(isa) && (wanted.empty() || wanted == isa_name(isa))) run(isa);
   }
   return 0;

@@ -7,13 +7,11 @@ namespace elasticlm {
 
 AlignedBuffer::AlignedBuffer(size_t size) : size_(size) {
   if (size == 0) return;
+  constexpr std::align_val_t kAlignment{kCacheLineBytes};
   const size_t bytes = size * sizeof(float);
-  data_.reset(static_cast<float*>(::operator new(bytes, std::align_val_t{kCacheLineBytes})));
+  data_.reset(static_cast<float*>(::operator new(bytes, kAlignment)),
+              [](float* data) { ::operator delete(data, kAlignment); });
   std::memset(data_.get(), 0, bytes);
-}
-
-void AlignedBuffer::Free::operator()(float* data) const {
-  ::operator delete(data, std::align_val_t{kCacheLineBytes});
 }
 
 }  // namespace elasticlm

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <memory>
 
+#include "core/huge_memory.h"
+
 namespace elasticlm {
 
 inline constexpr size_t kCacheLineBytes = 64;
@@ -13,16 +15,17 @@ class AlignedBuffer {
   AlignedBuffer() = default;
   // Throws std::bad_alloc when there is no memory.
   explicit AlignedBuffer(size_t size);
+  // In huge pages, a part of a chunk.
+  AlignedBuffer(size_t size, HugeMemory& memory) : data_(memory.take(size)), size_(size) {}
+  AlignedBuffer(AlignedBuffer&&) = default;
+  AlignedBuffer& operator=(AlignedBuffer&&) = default;
 
   float* data() { return data_.get(); }
   const float* data() const { return data_.get(); }
   size_t size() const { return size_; }
 
  private:
-  struct Free {
-    void operator()(float* data) const;
-  };
-  std::unique_ptr<float[], Free> data_;
+  std::shared_ptr<float> data_;
   size_t size_ = 0;
 };
 

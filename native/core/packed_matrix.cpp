@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "core/dtype.h"
 
@@ -17,6 +18,10 @@ int64_t element_offset(int64_t n, int64_t k, int64_t K, Precision precision) {
   const int64_t word = (n / kPanelColumns) * words_of(K, precision) * kPanelColumns +
                        (k / e) * kPanelColumns + n % kPanelColumns;
   return (word * e + k % e) * element_bytes(precision);
+}
+
+size_t num_words(int64_t num_blocks, int64_t K, Precision precision) {
+  return static_cast<size_t>(round_up(num_blocks, kPanelBlocks) * kBlockColumns * words_of(K, precision));
 }
 
 template <typename T>
@@ -46,11 +51,16 @@ float PackedMatrixView::value(int64_t n, int64_t k) const {
 }
 
 PackedMatrix::PackedMatrix(int64_t num_blocks, int64_t K, Precision precision)
+    : PackedMatrix(num_blocks, K, precision, AlignedBuffer(num_words(num_blocks, K, precision))) {}
+
+PackedMatrix::PackedMatrix(int64_t num_blocks, int64_t K, Precision precision, HugeMemory& memory)
+    : PackedMatrix(num_blocks, K, precision, AlignedBuffer(num_words(num_blocks, K, precision), memory)) {}
+
+PackedMatrix::PackedMatrix(int64_t num_blocks, int64_t K, Precision precision, AlignedBuffer words)
     : K_(K),
       num_blocks_(num_blocks),
       precision_(precision),
-      words_(
-          static_cast<size_t>(round_up(num_blocks, kPanelBlocks) * kBlockColumns * words_of(K, precision))),
+      words_(std::move(words)),
       bias_(static_cast<size_t>(num_blocks * kBlockColumns)) {
   if (precision != Precision::kI8) return;
   scales_ = AlignedBuffer(bias_.size());

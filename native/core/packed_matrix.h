@@ -62,6 +62,8 @@ class PackedMatrix {
  public:
   PackedMatrix() = default;
   PackedMatrix(int64_t num_blocks, int64_t K, Precision precision = Precision::kF32);
+  // The words in huge pages.
+  PackedMatrix(int64_t num_blocks, int64_t K, Precision precision, HugeMemory& memory);
 
   // Column n of y: row n of W, K weights, rounded to the precision. i8 wants finite weights.
   void set_column(int64_t n, std::span<const float> weights);
@@ -76,6 +78,7 @@ class PackedMatrix {
   int64_t bytes() const;
 
  private:
+  PackedMatrix(int64_t num_blocks, int64_t K, Precision precision, AlignedBuffer words);
   std::byte* element(int64_t n, int64_t k);
   void take_sum(int64_t n);
   void quantize_column(int64_t n, std::span<const float> weights);

@@ -39,7 +39,8 @@ using AttentionBf16Args = AttentionArgsOf<BF16>;
 
 using AttentionForward = void (*)(const AttentionArgs&);
 using AttentionBf16Forward = void (*)(const AttentionBf16Args&);
-// Scratch that one call needs; grows with S, not with S * S beyond what fits a core's cache.
+// Scratch that one call needs; grows with S, not with S * S beyond what fits a core's cache. Never falls as S
+// grows: what is enough for the longest sequence is enough for all.
 using AttentionScratchFloats = int64_t (*)(int64_t num_rows, int64_t head_dim);
 
 }  // namespace elasticlm

@@ -37,19 +37,19 @@ LayerNormWeights layer_norm(TensorSource& source, const std::string& name, int64
 }
 
 LayerWeights layer(const EncoderConfig& config, TensorSource& source, int64_t layer_idx,
-                   Precision precision) {
+                   const Packing& packing) {
   const LayerNames names(layer_idx);
   const int64_t E = config.hidden_size;
   const int64_t F = config.intermediate_size;
   return {.qkv_proj = pack_qkv(config,
-                               {.query = linear(source, names.query, E, E, precision),
-                                .key = linear(source, names.key, E, E, precision),
-                                .value = linear(source, names.value, E, E, precision)},
-                               precision),
-          .attn_out_proj = pack_linear(linear(source, names.attn_out, E, E, precision), precision),
+                               {.query = linear(source, names.query, E, E, packing.precision),
+                                .key = linear(source, names.key, E, E, packing.precision),
+                                .value = linear(source, names.value, E, E, packing.precision)},
+                               packing),
+          .attn_out_proj = pack_linear(linear(source, names.attn_out, E, E, packing.precision), packing),
           .attn_layer_norm = layer_norm(source, names.attn_layer_norm, E),
-          .ffn_up = pack_linear(linear(source, names.ffn_up, F, E, precision), precision),
-          .ffn_down = pack_linear(linear(source, names.ffn_down, E, F, precision), precision),
+          .ffn_up = pack_linear(linear(source, names.ffn_up, F, E, packing.precision), packing),
+          .ffn_down = pack_linear(linear(source, names.ffn_down, E, F, packing.precision), packing),
           .ffn_layer_norm = layer_norm(source, names.ffn_layer_norm, E)};
 }
 
@@ -79,13 +79,15 @@ void assemble(const EncoderConfig& config, TensorSource& source, ModelWeights& w
       finite_tensor(source, kPositionEmbeddings, {config.max_position_embeddings, E});
   weights.token_type_embeddings = finite_tensor(source, kTokenTypeEmbeddings, {config.type_vocab_size, E});
   weights.embedding_layer_norm = layer_norm(source, kEmbeddingLayerNorm, E);
+  HugeMemory memory;
   for (int64_t l = 0; l < config.num_layers; ++l)
-    weights.layers.push_back(layer(config, source, l, weights.precision));
+    weights.layers.push_back(layer(config, source, l, {weights.precision, memory}));
   if (has_linear(source, kPooler))
-    weights.pooler = pack_linear(linear(source, kPooler, E, E), Precision::kF32);
+    weights.pooler = pack_linear(linear(source, kPooler, E, E), {Precision::kF32, memory});
   if (has_linear(source, kClassifier)) {
     weights.num_labels = count_labels(source, config);
-    weights.classifier = pack_linear(linear(source, kClassifier, weights.num_labels, E), Precision::kF32);
+    weights.classifier =
+        pack_linear(linear(source, kClassifier, weights.num_labels, E), {Precision::kF32, memory});
   }
 }
 

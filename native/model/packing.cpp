@@ -11,8 +11,9 @@ struct Column {
   int64_t row = 0;
 };
 
-PackedMatrix pack(std::span<const Column> columns, int64_t K, Precision precision) {
-  PackedMatrix packed(num_blocks_of(static_cast<int64_t>(columns.size())), K, precision);
+PackedMatrix pack(std::span<const Column> columns, int64_t K, const Packing& packing) {
+  PackedMatrix packed(num_blocks_of(static_cast<int64_t>(columns.size())), K, packing.precision,
+                      packing.memory);
   std::vector<float> weights(static_cast<size_t>(K));
   for (size_t i = 0; i < columns.size(); ++i) {
     const auto [linear, row] = columns[i];
@@ -30,13 +31,13 @@ PackedMatrix pack(std::span<const Column> columns, int64_t K, Precision precisio
 
 }  // namespace
 
-PackedMatrix pack_linear(const LinearTensors& linear, Precision precision) {
+PackedMatrix pack_linear(const LinearTensors& linear, const Packing& packing) {
   std::vector<Column> columns(static_cast<size_t>(linear.weight.shape[0]));
   for (size_t n = 0; n < columns.size(); ++n) columns[n] = {&linear, static_cast<int64_t>(n)};
-  return pack(columns, linear.weight.shape[1], precision);
+  return pack(columns, linear.weight.shape[1], packing);
 }
 
-PackedMatrix pack_qkv(const EncoderConfig& config, const QkvTensors& qkv, Precision precision) {
+PackedMatrix pack_qkv(const EncoderConfig& config, const QkvTensors& qkv, const Packing& packing) {
   const int64_t D = config.head_dim();
   const LinearTensors* const parts[] = {&qkv.query, &qkv.key, &qkv.value};
   std::vector<Column> columns(static_cast<size_t>(config.num_heads * config.qkv_head_columns()));
@@ -46,7 +47,7 @@ PackedMatrix pack_qkv(const EncoderConfig& config, const QkvTensors& qkv, Precis
       for (int64_t d = 0; d < D; ++d) *head++ = {part, h * D + d};
     }
   }
-  return pack(columns, config.hidden_size, precision);
+  return pack(columns, config.hidden_size, packing);
 }
 
 }  // namespace elasticlm

@@ -16,8 +16,14 @@ struct LinearTensors {
   TensorView bias;    // [N]
 };
 
+// In what to pack, and where the words go.
+struct Packing {
+  Precision precision = Precision::kF32;
+  HugeMemory& memory;
+};
+
 // y = x Wᵀ + b with W [N, K].
-PackedMatrix pack_linear(const LinearTensors& linear, Precision precision);
+PackedMatrix pack_linear(const LinearTensors& linear, const Packing& packing);
 
 // The three projections [E, E] as one: for each head its D columns of query, key and value, padded with zero
 // columns to qkv_head_columns.
@@ -26,6 +32,6 @@ struct QkvTensors {
   LinearTensors key;
   LinearTensors value;
 };
-PackedMatrix pack_qkv(const EncoderConfig& config, const QkvTensors& qkv, Precision precision);
+PackedMatrix pack_qkv(const EncoderConfig& config, const QkvTensors& qkv, const Packing& packing);
 
 }  // namespace elasticlm

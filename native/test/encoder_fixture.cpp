@@ -169,9 +169,9 @@ void check_same_bits(std::span<const float> actual, std::span<const float> expec
                      const std::string& what) {
   CHECK(actual.size() == expected.size(), what + ": " + std::to_string(actual.size()) + " elements");
   for (size_t i = 0; i < actual.size(); ++i) {
-    CHECK(std::bit_cast<uint32_t>(actual[i]) == std::bit_cast<uint32_t>(expected[i]),
-          what + ": element " + std::to_string(i) + " is " + std::to_string(actual[i]) +
-              ", expected the bits of " + std::to_string(expected[i]));
+    if (std::bit_cast<uint32_t>(actual[i]) == std::bit_cast<uint32_t>(expected[i])) continue;
+    CHECK(false, what + ": element " + std::to_string(i) + " is " + std::to_string(actual[i]) +
+                     ", expected the bits of " + std::to_string(expected[i]));
   }
 }
 

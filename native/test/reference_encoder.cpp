@@ -49,17 +49,31 @@ std::vector<Real> operand(Precision precision, std::vector<Real> row) {
   return row;
 }
 
+// Weights as plain numbers: taken out of their packed form once for all rows.
 template <typename Real>
-std::vector<Real> linear_row(const PackedMatrixView& weight, int64_t N, const std::vector<Real>& x) {
-  std::vector<Real> y(static_cast<size_t>(N));
-  for (int64_t n = 0; n < N; ++n) {
-    Real sum = 0;
-    for (int64_t k = 0; k < weight.K; ++k)
-      sum += x[static_cast<size_t>(k)] * static_cast<Real>(weight.value(n, k));
-    y[static_cast<size_t>(n)] = sum + static_cast<Real>(weight.bias[n]);
+struct Dense {
+  int64_t K;
+  std::vector<Real> weight;  // [N, K]
+  std::vector<Real> bias;    // [N]
+
+  Dense(const PackedMatrixView& packed, int64_t N) : K(packed.K), bias(packed.bias, packed.bias + N) {
+    weight.reserve(static_cast<size_t>(N * K));
+    for (int64_t n = 0; n < N; ++n) {
+      for (int64_t k = 0; k < K; ++k) weight.push_back(static_cast<Real>(packed.value(n, k)));
+    }
   }
-  return y;
-}
+
+  std::vector<Real> row(const std::vector<Real>& x) const {
+    std::vector<Real> y;
+    for (size_t n = 0; n < bias.size(); ++n) {
+      const Real* const column = weight.data() + static_cast<int64_t>(n) * K;
+      Real sum = 0;
+      for (int64_t k = 0; k < K; ++k) sum += x[static_cast<size_t>(k)] * column[k];
+      y.push_back(sum + bias[n]);
+    }
+    return y;
+  }
+};
 
 template <typename Real>
 void layer_norm(std::vector<Real>& x, const LayerNormWeights& weights, Real eps) {
@@ -116,10 +130,10 @@ Rows<Real> attend(const EncoderConfig& config, const LayerWeights& layer, Precis
                   const std::vector<bool>& kept, const Rows<Real>& x) {
   const auto D = static_cast<size_t>(config.head_dim());
   const auto head_columns = static_cast<size_t>((3 * config.head_dim() + 15) / 16 * 16);
+  const Dense<Real> proj(layer.qkv_proj.view(), config.num_heads * static_cast<int64_t>(head_columns));
   Rows<Real> qkv;
   for (const auto& row : x) {
-    qkv.push_back(linear_row(layer.qkv_proj.view(), config.num_heads * static_cast<int64_t>(head_columns),
-                             operand(precision, row)));
+    qkv.push_back(proj.row(operand(precision, row)));
     round_activations(precision, qkv.back());
   }
   Rows<Real> context(x.size(), std::vector<Real>(static_cast<size_t>(config.hidden_size)));
@@ -171,16 +185,18 @@ ReferenceHidden forward(const ModelWeights& weights, const Structure& structure,
       }
       result.context_norms.push_back(norms);
     }
+    const Dense<Real> attn_out_proj(layer.attn_out_proj.view(), config.hidden_size);
+    const Dense<Real> ffn_up(layer.ffn_up.view(), config.intermediate_size);
+    const Dense<Real> ffn_down(layer.ffn_down.view(), config.hidden_size);
     const std::vector<bool> neurons = kept_neurons(config, kept);
     std::vector<double> outputs(neurons.size());
     for (size_t i = 0; i < x.size(); ++i) {
       if (kept.num_heads > 0) {
-        const auto projected =
-            linear_row(layer.attn_out_proj.view(), config.hidden_size, operand(precision, context[i]));
+        const auto projected = attn_out_proj.row(operand(precision, context[i]));
         for (size_t e = 0; e < x[i].size(); ++e) x[i][e] += projected[e];
       }
       layer_norm(x[i], layer.attn_layer_norm, eps);
-      auto ffn = linear_row(layer.ffn_up.view(), config.intermediate_size, operand(precision, x[i]));
+      auto ffn = ffn_up.row(operand(precision, x[i]));
       for (size_t f = 0; f < ffn.size(); ++f) {
         ffn[f] =
             ffn[f] * (1 + std::erf(ffn[f] / std::sqrt(Real{2}))) / 2 * static_cast<Real>(neurons[f] ? 1 : 0);
@@ -188,7 +204,7 @@ ReferenceHidden forward(const ModelWeights& weights, const Structure& structure,
       }
       round_activations(precision, ffn);
       if (kept.num_neurons > 0) {
-        const auto projected = linear_row(layer.ffn_down.view(), config.hidden_size, operand(precision, ffn));
+        const auto projected = ffn_down.row(operand(precision, ffn));
         for (size_t e = 0; e < x[i].size(); ++e) x[i][e] += projected[e];
       }
       layer_norm(x[i], layer.ffn_layer_norm, eps);
@@ -220,7 +236,7 @@ std::vector<double> pool(const EncoderConfig& config, const std::vector<double>&
 template <typename Real>
 std::vector<double> dense(const PackedMatrixView& weight, int64_t N, const std::vector<double>& x) {
   const std::vector<Real> row(x.begin(), x.begin() + weight.K);
-  const std::vector<Real> y = linear_row(weight, N, row);
+  const std::vector<Real> y = Dense<Real>(weight, N).row(row);
   return {y.begin(), y.end()};
 }
 

@@ -47,6 +47,7 @@ using Halves = std::array<uint16_t, kChunk>;
 struct VectorMath {
   Isa isa;
   void (*exp2)(const Chunk& x, Chunk& y);
+  void (*exp2_steps)(const Chunk& x, Chunk& y);
   void (*exp)(const Chunk& x, Chunk& y);
   void (*gelu)(const Chunk& x, Chunk& y);
   void (*tanh)(const Chunk& x, Chunk& y);
@@ -64,6 +65,16 @@ struct VectorMath {
       simd::store(y.data() + i, simd::name(simd::load(x.data() + i)));       \
     }                                                                        \
   }
+// Functions of several vectors at once, in place.
+#define ELASTICLM_MAP_VECTORS(simd, target, name)                                        \
+  target void simd##_##name(const Chunk& x, Chunk& y) {                                  \
+    for (size_t i = 0; i < kChunk; i += 4 * static_cast<size_t>(simd::kLanes)) {         \
+      simd::Vec some[4];                                                                 \
+      for (int v = 0; v < 4; ++v) some[v] = simd::load(x.data() + i + v * simd::kLanes); \
+      simd::name(some);                                                                  \
+      for (int v = 0; v < 4; ++v) simd::store(y.data() + i + v * simd::kLanes, some[v]); \
+    }                                                                                    \
+  }
 #define ELASTICLM_MAP_HALVES(simd, target, name)                             \
   target void simd##_##name(const Halves& x, Chunk& y) {                     \
     for (size_t i = 0; i < kChunk; i += static_cast<size_t>(simd::kLanes)) { \
@@ -71,7 +82,8 @@ struct VectorMath {
     }                                                                        \
   }
 #define ELASTICLM_VECTOR_MATH(simd, target, isa)                                                  \
-  ELASTICLM_MAP_CHUNK(simd, target, exp2)                                                         \
+  ELASTICLM_MAP_VECTORS(simd, target, exp2)                                                       \
+  ELASTICLM_MAP_VECTORS(simd, target, exp2_steps)                                                 \
   ELASTICLM_MAP_CHUNK(simd, target, exp)                                                          \
   ELASTICLM_MAP_CHUNK(simd, target, gelu)                                                         \
   ELASTICLM_MAP_CHUNK(simd, target, tanh)                                                         \
@@ -87,6 +99,7 @@ struct VectorMath {
   target float simd##_reduce_max(const float* x) { return simd::reduce_max(simd::load(x)); }      \
   constexpr VectorMath simd##_math = {isa,                                                        \
                                       simd##_exp2,                                                \
+                                      simd##_exp2_steps,                                          \
                                       simd##_exp,                                                 \
                                       simd##_gelu,                                                \
                                       simd##_tanh,                                                \
@@ -201,11 +214,26 @@ TEST_CASE("vector_math: exp keeps its relative error from the smallest result to
 }
 
 TEST_CASE("vector_math: exponentials of 0, infinities, NaN and of what leaves the range") {
-  const std::vector<float> x = {0.0f,    -0.0f,    kInfinity, -kInfinity, kNaN,
-                                1000.0f, -1000.0f, 3e38f,     -3e38f,     1e-45f};
-  const std::vector<float> y = {1.0f, 1.0f, kInfinity, 0.0f, kNaN, kInfinity, 0.0f, kInfinity, 0.0f, 1.0f};
+  const std::vector<float> x = {0.0f, -0.0f, -kInfinity, kNaN, -1000.0f, -3e38f, 1e-45f};
+  const std::vector<float> y = {1.0f, 1.0f, 0.0f, kNaN, 0.0f, 0.0f, 1.0f};
   check_special("exp2", &VectorMath::exp2, x, y);
   check_special("exp", &VectorMath::exp, x, y);
+  check_special("exp", &VectorMath::exp, {kInfinity, 1000.0f, 3e38f}, {kInfinity, kInfinity, kInfinity});
+}
+
+TEST_CASE("vector_math: exp2_steps keeps its relative error, and below its range is nearly 0") {
+  constexpr float kStep = 0x1p23f;
+  check_relative(
+      "exp2_steps", &VectorMath::exp2_steps, [](long double x) { return std::exp2(x / 0x1p23L); },
+      -125.9f * kStep, 126.9f * kStep, 1e-4L);
+  for (const VectorMath& math : supported_math()) {
+    const std::vector<float> x = {-126.0f * kStep, -127.0f * kStep, -1e4f * kStep, -3e38f, -kInfinity};
+    Chunk y;
+    math.exp2_steps(chunk_of(x), y);
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (!(y[i] >= 0.0f && y[i] <= 0x1p-126f)) fail_at("exp2_steps", math.isa, x[i], y[i], 0.0L);
+    }
+  }
 }
 
 TEST_CASE("vector_math: results below the smallest normal number are tiny or 0, never wrong") {

@@ -1,3 +1,5 @@
 #include "kernels/cpu/simd_generic.h"
 
-#include "kernels/cpu/attention_impl.h"
+#include "kernels/cpu/dot_generic.h"
+
+#include "kernels/cpu/attention_f32_impl.h"

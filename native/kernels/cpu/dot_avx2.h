@@ -35,20 +35,17 @@ ELASTICLM_INLINE Vec dot(Vec sum, BF16Words x, BF16Words w) {
   return {_mm256_fmadd_ps(x.second, w.second, _mm256_fmadd_ps(x.first, w.first, sum.v))};
 }
 
-ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
+ELASTICLM_INLINE __m256i round_to_bf16(Vec a) {  // in the low halves of 32 bits
   const __m256i bits = _mm256_castps_si256(a.v);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-  const __m256i rounded =
-      _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+  return _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+}
+ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
+  const __m256i rounded = round_to_bf16(a);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
                    _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1)));
 }
 
-ELASTICLM_INLINE Words interleave_bf16(const BF16* first, const BF16* second) {
-  const __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(first)));
-  const __m256i high = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(second)));
-  return {_mm256_or_si256(low, _mm256_slli_epi32(high, 16))};
-}
 ELASTICLM_INLINE void store_words(std::byte* p, Words a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.v);
 }
@@ -102,6 +99,29 @@ ELASTICLM_INLINE void store_s8(int8_t* p, Sums first, Sums second) {
 
 ELASTICLM_INLINE Words max_magnitude_bf16(Words largest, Words a) {
   return {_mm256_max_epu16(largest.v, _mm256_and_si256(a.v, _mm256_set1_epi16(0x7fff)))};
+}
+
+ELASTICLM_INLINE Words load_first_words(const std::byte* p, int64_t n) {
+  return {_mm256_maskload_epi32(reinterpret_cast<const int*>(p), first_lanes(n))};
+}
+ELASTICLM_INLINE Words round_to_words(Vec a, Vec b) {
+  const __m256i packed = _mm256_packus_epi32(round_to_bf16(a), round_to_bf16(b));
+  return {_mm256_permute4x64_epi64(packed, 0xd8)};
+}
+ELASTICLM_INLINE void store_first_bf16(BF16* p, Vec a, int64_t) { store_bf16(p, a); }  // n is kLanes
+struct WordsPair {
+  Words low;
+  Words high;
+};
+ELASTICLM_INLINE WordsPair interleave_first(const BF16* first, const BF16* second, int64_t n) {
+  const auto read = [n](const BF16* p) __attribute__((always_inline)) {
+    if (p == nullptr) return _mm256_setzero_si256();
+    if (n >= 16) return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm256_zextsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  };
+  const __m256i a = read(first), b = read(second);
+  const __m256i even = _mm256_unpacklo_epi16(a, b), odd = _mm256_unpackhi_epi16(a, b);
+  return {{_mm256_permute2x128_si256(even, odd, 0x20)}, {_mm256_permute2x128_si256(even, odd, 0x31)}};
 }
 
 }  // namespace elasticlm::avx2

@@ -66,12 +66,6 @@ ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), round_to_bf16(a));
 }
 
-// kLanes words: first[i] in the low half, second[i] in the high half.
-ELASTICLM_INLINE Words interleave_bf16(const BF16* first, const BF16* second) {
-  const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(first)));
-  const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(second)));
-  return {_mm512_or_si512(low, _mm512_slli_epi32(high, 16))};
-}
 ELASTICLM_INLINE void store_words(std::byte* p, Words a) { _mm512_storeu_si512(p, a.v); }
 
 // Sums of i8 products.
@@ -119,6 +113,39 @@ ELASTICLM_INLINE void store_s8(int8_t* p, Sums first, Sums second) {
 // Per 16 bits, for bf16: the larger of `largest`, a magnitude, and |a|.
 ELASTICLM_INLINE Words max_magnitude_bf16(Words largest, Words a) {
   return {_mm512_max_epu16(largest.v, _mm512_and_si512(a.v, _mm512_set1_epi16(0x7fff)))};
+}
+
+// The first n words (0 <= n <= kLanes), zero behind them; nothing past them is read.
+ELASTICLM_INLINE Words load_first_words(const std::byte* p, int64_t n) {
+  return {_mm512_maskz_loadu_epi32(first_lanes(n), p)};
+}
+// Words of two neighbouring bf16: those of a, then those of b, rounded as store_bf16 does.
+ELASTICLM_INLINE Words round_to_words(Vec a, Vec b) {
+#if defined(ELASTICLM_NATIVE_BF16)
+  return {reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b.v, a.v))};
+#else
+  return {_mm512_inserti64x4(_mm512_castsi256_si512(round_to_bf16(a)), round_to_bf16(b), 1)};
+#endif
+}
+// The first n (8 or kLanes) of kLanes finite values.
+ELASTICLM_INLINE void store_first_bf16(BF16* p, Vec a, int64_t n) {
+  _mm256_mask_storeu_epi16(p, first_lanes(n), round_to_bf16(a));
+}
+// Words 0 to 2 kLanes - 1 hold first[i] and second[i], for i < n (a multiple of 8), zeros behind; null
+// `second`: zeros.
+struct WordsPair {
+  Words low;
+  Words high;
+};
+ELASTICLM_INLINE WordsPair interleave_first(const BF16* first, const BF16* second, int64_t n) {
+  const __mmask32 lanes = static_cast<__mmask32>(n < 32 ? (1u << n) - 1u : ~0u);
+  const __m512i low = _mm512_setr_epi32(  // of each: 16 bits of the first row, 16 of the second
+      0x200000, 0x210001, 0x220002, 0x230003, 0x240004, 0x250005, 0x260006, 0x270007, 0x280008, 0x290009,
+      0x2a000a, 0x2b000b, 0x2c000c, 0x2d000d, 0x2e000e, 0x2f000f);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(0x100010));
+  const __m512i a = _mm512_maskz_loadu_epi16(lanes, first);
+  const __m512i b = second == nullptr ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi16(lanes, second);
+  return {{_mm512_permutex2var_epi16(a, low, b)}, {_mm512_permutex2var_epi16(a, high, b)}};
 }
 
 }  // namespace elasticlm::avx512

@@ -37,16 +37,16 @@ ELASTICLM_INLINE Vec dot(Vec sum, BF16Words x, BF16Words w) {
   return fma(x.second, w.second, fma(x.first, w.first, sum));
 }
 
-ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
+ELASTICLM_INLINE Ints round_to_bf16(Vec a) {  // in the low halves of 32 bits
   using Bits = uint32_t __attribute__((vector_size(16)));
   const Bits bits = reinterpret_cast<Bits>(a.v);
-  const Bits rounded = (bits + (0x7fffu + ((bits >> 16) & 1u))) >> 16;
+  return reinterpret_cast<Ints>((bits + (0x7fffu + ((bits >> 16) & 1u))) >> 16);
+}
+ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
+  const Ints rounded = round_to_bf16(a);
   for (int i = 0; i < kLanes; ++i) p[i].bits = static_cast<uint16_t>(rounded[i]);
 }
 
-ELASTICLM_INLINE Words interleave_bf16(const BF16* first, const BF16* second) {
-  return {load_16bit(first) | (load_16bit(second) << 16)};
-}
 ELASTICLM_INLINE void store_words(std::byte* p, Words a) { std::memcpy(p, &a.v, sizeof(a.v)); }
 
 struct Sums {
@@ -101,6 +101,31 @@ ELASTICLM_INLINE Words max_magnitude_bf16(Words largest, Words a) {
   const Halves magnitude = reinterpret_cast<Halves>(a.v) & INT16_MAX;
   const Halves is_larger = magnitude > most;
   return {reinterpret_cast<Ints>((is_larger & magnitude) | (~is_larger & most))};
+}
+
+ELASTICLM_INLINE Words load_first_words(const std::byte* p, int64_t n) {
+  Words a = {Ints{}};
+  std::memcpy(&a.v, p, static_cast<size_t>(n) * sizeof(int32_t));
+  return a;
+}
+ELASTICLM_INLINE Words round_to_words(Vec a, Vec b) {
+  const Ints first = round_to_bf16(a), second = round_to_bf16(b);
+  const Ints even = __builtin_shufflevector(first, second, 0, 2, 4, 6);
+  const Ints odd = __builtin_shufflevector(first, second, 1, 3, 5, 7);
+  return {even | (odd << 16)};
+}
+ELASTICLM_INLINE void store_first_bf16(BF16* p, Vec a, int64_t) { store_bf16(p, a); }  // n is kLanes
+struct WordsPair {
+  Words low;
+  Words high;
+};
+ELASTICLM_INLINE WordsPair interleave_first(const BF16* first, const BF16* second, int64_t) {  // n >= 8
+  using Halves = uint16_t __attribute__((vector_size(16)));
+  Halves a, b = {};
+  std::memcpy(&a, first, sizeof(a));
+  if (second != nullptr) std::memcpy(&b, second, sizeof(b));
+  return {{reinterpret_cast<Ints>(__builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11))},
+          {reinterpret_cast<Ints>(__builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15))}};
 }
 
 }  // namespace elasticlm::generic

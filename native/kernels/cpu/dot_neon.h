@@ -37,16 +37,15 @@ ELASTICLM_INLINE Vec dot(Vec sum, BF16Words x, BF16Words w) {
   return fma(x.second, w.second, fma(x.first, w.first, sum));
 }
 
-ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
+ELASTICLM_INLINE uint16x4_t round_to_bf16(Vec a) {
   const uint32x4_t bits = bits_of(a);
   const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
-  const uint16x4_t rounded = vaddhn_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
-  vst1_u16(reinterpret_cast<uint16_t*>(p), rounded);
+  return vaddhn_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+}
+ELASTICLM_INLINE void store_bf16(BF16* p, Vec a) {
+  vst1_u16(reinterpret_cast<uint16_t*>(p), round_to_bf16(a));
 }
 
-ELASTICLM_INLINE Words interleave_bf16(const BF16* first, const BF16* second) {
-  return {vorrq_u32(vmovl_u16(load_16bit(first)), vshlq_n_u32(vmovl_u16(load_16bit(second)), 16))};
-}
 ELASTICLM_INLINE void store_words(std::byte* p, Words a) { std::memcpy(p, &a.v, sizeof(a.v)); }
 
 struct Sums {
@@ -92,6 +91,26 @@ ELASTICLM_INLINE void store_s8(int8_t* p, Sums first, Sums second) {
 ELASTICLM_INLINE Words max_magnitude_bf16(Words largest, Words a) {
   const uint16x8_t magnitude = vandq_u16(vreinterpretq_u16_u32(a.v), vdupq_n_u16(0x7fff));
   return {vreinterpretq_u32_u16(vmaxq_u16(vreinterpretq_u16_u32(largest.v), magnitude))};
+}
+
+ELASTICLM_INLINE Words load_first_words(const std::byte* p, int64_t n) {
+  Words a = {vdupq_n_u32(0)};
+  std::memcpy(&a.v, p, static_cast<size_t>(n) * sizeof(uint32_t));
+  return a;
+}
+ELASTICLM_INLINE Words round_to_words(Vec a, Vec b) {
+  return {vreinterpretq_u32_u16(vcombine_u16(round_to_bf16(a), round_to_bf16(b)))};
+}
+ELASTICLM_INLINE void store_first_bf16(BF16* p, Vec a, int64_t) { store_bf16(p, a); }  // n is kLanes
+struct WordsPair {
+  Words low;
+  Words high;
+};
+ELASTICLM_INLINE WordsPair interleave_first(const BF16* first, const BF16* second, int64_t) {  // n >= 8
+  const uint16x8_t a = vld1q_u16(reinterpret_cast<const uint16_t*>(first));
+  const uint16x8_t b =
+      second == nullptr ? vdupq_n_u16(0) : vld1q_u16(reinterpret_cast<const uint16_t*>(second));
+  return {{vreinterpretq_u32_u16(vzip1q_u16(a, b))}, {vreinterpretq_u32_u16(vzip2q_u16(a, b))}};
 }
 
 }  // namespace elasticlm::neon

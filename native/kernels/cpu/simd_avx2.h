@@ -108,6 +108,35 @@ ELASTICLM_INLINE void transpose(Vec (&rows)[kLanes]) {
   }
 }
 
+inline constexpr int64_t kReducedRows = 4;
+template <typename Op>
+ELASTICLM_INLINE Vec reduce_rows(const Vec (&rows)[kReducedRows], const Op& op) {
+  Vec pairs[2];
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const __m256 a = rows[2 * i].v, b = rows[2 * i + 1].v;
+    pairs[i] = op(Vec{_mm256_unpacklo_ps(a, b)}, Vec{_mm256_unpackhi_ps(a, b)});
+  }
+  const __m256d a = _mm256_castps_pd(pairs[0].v), b = _mm256_castps_pd(pairs[1].v);
+  const __m256 four =
+      op(Vec{_mm256_castpd_ps(_mm256_unpacklo_pd(a, b))}, Vec{_mm256_castpd_ps(_mm256_unpackhi_pd(a, b))}).v;
+  return op(Vec{four}, Vec{_mm256_permute2f128_ps(four, four, 0x01)});
+}
+
+struct Power {
+  Vec mantissa;
+  __m256i exponent;
+};
+ELASTICLM_INLINE Power split_power(Vec a) {
+  const __m256i whole = _mm256_cvtps_epi32(a.v);
+  const __m256i fraction = _mm256_set1_epi32(0x7fffff);
+  const __m256i mantissa = _mm256_or_si256(_mm256_and_si256(whole, fraction), _mm256_set1_epi32(0x3f800000));
+  return {{_mm256_castsi256_ps(mantissa)}, _mm256_andnot_si256(fraction, whole)};
+}
+ELASTICLM_INLINE Vec join_power(Vec a, Power power) {
+  return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.v), power.exponent))};
+}
+
 }  // namespace elasticlm::avx2
 
 #undef ELASTICLM_ISA_NAMESPACE

@@ -124,6 +124,64 @@ ELASTICLM_INLINE void transpose(Vec (&rows)[kLanes]) {
   }
 }
 
+// Lane r: `op` over all lanes of rows[r], in the same order for every r. Lanes from kReducedRows on repeat
+// rows.
+inline constexpr int64_t kReducedRows = 8;
+template <typename Op>
+ELASTICLM_INLINE Vec reduce_rows(const Vec (&rows)[kReducedRows], const Op& op) {
+  Vec pairs[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m512 a = rows[2 * i].v, b = rows[2 * i + 1].v;
+    pairs[i] = op(Vec{_mm512_unpacklo_ps(a, b)}, Vec{_mm512_unpackhi_ps(a, b)});
+  }
+  Vec fours[2];
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const __m512d a = _mm512_castps_pd(pairs[2 * i].v), b = _mm512_castps_pd(pairs[2 * i + 1].v);
+    fours[i] =
+        op(Vec{_mm512_castpd_ps(_mm512_unpacklo_pd(a, b))}, Vec{_mm512_castpd_ps(_mm512_unpackhi_pd(a, b))});
+  }
+  // 128-bit lanes: 0, 2 and 1, 3 of both; then 0, 2 and 1, 3 of what is left.
+  const __m512 a = fours[0].v, b = fours[1].v;
+  const __m512 eight = op(Vec{_mm512_shuffle_f32x4(a, b, 0x88)}, Vec{_mm512_shuffle_f32x4(a, b, 0xdd)}).v;
+  return op(Vec{_mm512_shuffle_f32x4(eight, eight, 0x88)}, Vec{_mm512_shuffle_f32x4(eight, eight, 0xdd)});
+}
+
+// The same of 4 rows.
+template <typename Op>
+ELASTICLM_INLINE Vec reduce_rows(const Vec (&rows)[4], const Op& op) {
+  Vec pairs[2];
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const __m512 a = rows[2 * i].v, b = rows[2 * i + 1].v;
+    pairs[i] = op(Vec{_mm512_unpacklo_ps(a, b)}, Vec{_mm512_unpackhi_ps(a, b)});
+  }
+  const __m512d a = _mm512_castps_pd(pairs[0].v), b = _mm512_castps_pd(pairs[1].v);
+  const __m512 four =
+      op(Vec{_mm512_castpd_ps(_mm512_unpacklo_pd(a, b))}, Vec{_mm512_castpd_ps(_mm512_unpackhi_pd(a, b))}).v;
+  const __m512 half =
+      op(Vec{_mm512_shuffle_f32x4(four, four, 0x88)}, Vec{_mm512_shuffle_f32x4(four, four, 0xdd)}).v;
+  return op(Vec{half}, Vec{_mm512_shuffle_f32x4(half, half, 0xb1)});
+}
+
+// 2^(a / 2^23) in parts, for whole a: 2^fraction = mantissa in [1, 2) as its own bits, and what adds the
+// power of two to the bits of a result.
+struct Power {
+  Vec mantissa;
+  __m512i exponent;
+};
+ELASTICLM_INLINE Power split_power(Vec a) {
+  const __m512i whole = _mm512_cvtps_epi32(a.v);
+  const __m512i fraction = _mm512_set1_epi32(0x7fffff);
+  // 0xea: (whole & fraction) | one
+  const __m512i mantissa = _mm512_ternarylogic_epi32(whole, fraction, _mm512_set1_epi32(0x3f800000), 0xea);
+  return {{_mm512_castsi512_ps(mantissa)}, _mm512_andnot_si512(fraction, whole)};
+}
+ELASTICLM_INLINE Vec join_power(Vec a, Power power) {
+  return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.v), power.exponent))};
+}
+
 }  // namespace elasticlm::avx512
 
 #undef ELASTICLM_ISA_NAMESPACE

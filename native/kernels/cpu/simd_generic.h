@@ -128,6 +128,24 @@ ELASTICLM_INLINE void transpose(Vec (&rows)[kLanes]) {
   rows[3].v = __builtin_shufflevector(ac_high, bd_high, 2, 6, 3, 7);
 }
 
+inline constexpr int64_t kReducedRows = 4;
+template <typename Op>
+ELASTICLM_INLINE Vec reduce_rows(const Vec (&rows)[kReducedRows], const Op& op) {
+  Vec columns[kLanes] = {rows[0], rows[1], rows[2], rows[3]};
+  transpose(columns);
+  return op(op(columns[0], columns[2]), op(columns[1], columns[3]));
+}
+
+struct Power {
+  Vec mantissa;
+  Ints exponent;
+};
+ELASTICLM_INLINE Power split_power(Vec a) {
+  const Ints whole = __builtin_convertvector(a.v, Ints);
+  return {from_bits((whole & 0x7fffff) | 0x3f800000), whole & ~0x7fffff};
+}
+ELASTICLM_INLINE Vec join_power(Vec a, Power power) { return from_bits(bits_of(a) + power.exponent); }
+
 }  // namespace elasticlm::generic
 
 #undef ELASTICLM_ISA_NAMESPACE

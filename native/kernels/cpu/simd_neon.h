@@ -99,6 +99,27 @@ ELASTICLM_INLINE void transpose(Vec (&rows)[kLanes]) {
   rows[3].v = vreinterpretq_f32_f64(vtrn2q_f64(ab_odd, cd_odd));
 }
 
+inline constexpr int64_t kReducedRows = 4;
+template <typename Op>
+ELASTICLM_INLINE Vec reduce_rows(const Vec (&rows)[kReducedRows], const Op& op) {
+  Vec columns[kLanes] = {rows[0], rows[1], rows[2], rows[3]};
+  transpose(columns);
+  return op(op(columns[0], columns[2]), op(columns[1], columns[3]));
+}
+
+struct Power {
+  Vec mantissa;
+  uint32x4_t exponent;
+};
+ELASTICLM_INLINE Power split_power(Vec a) {
+  const uint32x4_t whole = vreinterpretq_u32_s32(vcvtnq_s32_f32(a.v));
+  const uint32x4_t fraction = vdupq_n_u32(0x7fffff);
+  return {from_bits(vbslq_u32(fraction, whole, vdupq_n_u32(0x3f800000))), vbicq_u32(whole, fraction)};
+}
+ELASTICLM_INLINE Vec join_power(Vec a, Power power) {
+  return from_bits(vaddq_u32(bits_of(a), power.exponent));
+}
+
 }  // namespace elasticlm::neon
 
 #undef ELASTICLM_ISA_NAMESPACE
