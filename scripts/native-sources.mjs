@@ -31,6 +31,8 @@ if (part === 'addon') {
 } else if (isaSuffixes.includes(part)) {
   console.log(library.filter((source) => isFor(source, part)).join('\n'));
 } else {
-  console.error(`expected baseline, neon, avx2, avx512, avx512bf16 or addon, received ${JSON.stringify(part)}`);
+  console.error(
+    `expected baseline, neon, avx2, avx512, avx512bf16 or addon, received ${JSON.stringify(part)}`,
+  );
   process.exitCode = 2;
 }

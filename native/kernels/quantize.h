@@ -4,9 +4,10 @@
 // ISA. A row whose max |x| is below kLeastAbsmax has scale 0 and q 0: 127 / max |x| might be infinite.
 //
 // Where a row is written from f32 by layer_norm_forward or embedding_forward, offset = (max x + min x) / 2,
-// scale = (max x - min x) / 254 and q = round((x - offset) * (254 / (max x - min x))). Hidden states have a
-// few large elements of one sign in many rows: the offset halves the steps, and with them three quarters of
-// the error of q, k and v (MiniLM).
+// scale = reach / 127 and q = round((x - offset) * (127 / reach)), where reach = max |x - offset|: of the
+// rounded offset, which may be off the middle of close neighbours. Hidden states have a few large elements of
+// one sign in many rows: the offset halves the steps, and with them three quarters of the error of q, k and v
+// (MiniLM).
 #pragma once
 
 #include <cstdint>

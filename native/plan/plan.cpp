@@ -14,8 +14,10 @@ namespace {
 // long as reading the weights takes; with fewer, every thread would wait for all weights, so the step divides
 // the weight panels. A row split has two meetings in a layer, a panel split seven: 3.5 ms against 3.8 at
 // 1x32, 0.37 against 0.50 there at level 0.1, no difference at 1x16 (MiniLM in f32, 2 threads, 2-core Zen 4,
-// 2026-11-24).
-bool splits_panels(const PlanBlock& block) { return block.num_rows < block.num_chunks * kTileRows; }
+// 2026-11-24). Rows of several structures cost unlike amounts: dividing panels divides the work.
+bool splits_panels(const PlanBlock& block) {
+  return block.segments.size() > 1 || block.num_rows < block.num_chunks * kTileRows;
+}
 
 // Rows of `columns` elements: whole weight blocks, since those are written whole, in whole cache lines, and
 // an odd number of lines, so that the rows of a register tile fall into different sets of a cache with a

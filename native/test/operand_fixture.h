@@ -29,7 +29,7 @@ inline QuantizedRow quantized(const std::vector<float>& values, bool is_centred)
   if (is_centred) {
     const auto [smallest, largest] = std::minmax_element(values.begin(), values.end());
     row.scale.offset = 0.5f * *largest + 0.5f * *smallest;
-    reach = 0.5f * *largest - 0.5f * *smallest;
+    reach = std::max(*largest - row.scale.offset, row.scale.offset - *smallest);
   }
   if (reach < kLeastAbsmax) return row;
   const float gain = 127.0f / reach;
@@ -123,7 +123,8 @@ class OperandMemory {
 };
 
 // Values whose rounding is hard: ties between whole numbers when the largest is 127, neighbours of ties, ties
-// of bf16, zeros of both signs, numbers too small for bf16's and f32's normal range, the largest ones.
+// of bf16, neighbours whose middle is no float, zeros of both signs, numbers too small for bf16's and f32's
+// normal range, the largest ones.
 inline std::vector<std::vector<float>> hard_rows() {
   std::vector<float> ties = {127.0f};
   for (int i = -127; i < 127; ++i) {
@@ -138,6 +139,8 @@ inline std::vector<std::vector<float>> hard_rows() {
   }
   return {ties,
           bf16_ties,
+          {1.0f, std::nextafter(1.0f, 2.0f), 1.0f, std::nextafter(1.0f, 2.0f)},
+          {-5.0f, std::nextafter(-5.0f, 0.0f), std::nextafter(-5.0f, -9.0f)},
           {0.0f, -0.0f, 0.0f, 0.0f, -0.0f},
           {1.0f, -0.0f, 0.0f, 0x1p-126f, -0x1p-149f, 0x1p-133f, -0x1p-60f},
           {kLeastAbsmax, -kLeastAbsmax / 2, kLeastAbsmax / 254, 0x1p-149f},

@@ -38,9 +38,7 @@ void store(DType dtype, int64_t idx, float value, std::byte* row) {
   std::memcpy(row + idx * 2, &bits, sizeof bits);
 }
 
-float element(const PackedMatrixView& packed, int64_t n, int64_t k) {
-  return packed.value(n, k);
-}
+float element(const PackedMatrixView& packed, int64_t n, int64_t k) { return packed.value(n, k); }
 
 ModelWeights outline_of(const ModelWeights& weights) {
   ModelWeights outline;

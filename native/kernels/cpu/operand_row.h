@@ -137,8 +137,10 @@ class I8Operand {
   ELASTICLM_INLINE void finish(int r, const float* y, int64_t size) {
     const float largest = reduce_max(largest_[r]);
     const float smallest = -reduce_max(negated_smallest_[r]);
-    const RowSpan span = {0.5f * largest + 0.5f * smallest, 0.5f * largest - 0.5f * smallest};
-    scales_[r] = quantize_row(F32Row{y}, span, size, first_ + r * ld_);
+    const float centre = 0.5f * largest + 0.5f * smallest;
+    const float above = largest - centre;
+    const float below = centre - smallest;
+    scales_[r] = quantize_row(F32Row{y}, {centre, above > below ? above : below}, size, first_ + r * ld_);
   }
 
  private:

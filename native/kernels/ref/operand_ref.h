@@ -31,8 +31,9 @@ inline void write_operand(const OperandRows& operand, int64_t row, const float* 
   } else if (operand.precision == Precision::kI8) {
     int8_t* const q = static_cast<int8_t*>(operand.data) + row * operand.ld;
     const auto [smallest, largest] = std::minmax_element(x, x + size);
-    operand.scales[row] = quantize_row([&](int64_t i) { return x[i]; }, 0.5f * *largest + 0.5f * *smallest,
-                                       0.5f * *largest - 0.5f * *smallest, size, q);
+    const float centre = 0.5f * *largest + 0.5f * *smallest;
+    operand.scales[row] = quantize_row([&](int64_t i) { return x[i]; }, centre,
+                                       std::max(*largest - centre, centre - *smallest), size, q);
   }
 }
 
