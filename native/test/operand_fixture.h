@@ -99,13 +99,22 @@ class OperandMemory {
 
   void check_i8(int64_t row, const std::vector<float>& values, const std::string& where) const {
     const QuantizedRow expected = quantized(values, is_centred_);
+    const RowScale& scale = scales_[static_cast<size_t>(row)];
+    // Half a step, and the roundings of the centred value, the gain, their product and the scale, as seen
+    // from a q of 127. A row of no step stands for values within kLeastAbsmax.
+    const double step = scale.scale;
+    const double tolerance = step > 0.0 ? step * (0.5 + 127.0 * gamma_bound(4)) : kLeastAbsmax;
+    WorstError worst;
     for (size_t i = 0; i < values.size(); ++i) {
       const auto actual = static_cast<int8_t>(at(row, static_cast<int64_t>(i)));
       CHECK(actual == expected.q[i], where + ": q at " + std::to_string(i) + " received " +
                                          std::to_string(actual) + ", expected " +
                                          std::to_string(expected.q[i]) + ", no tolerance");
+      worst.add(static_cast<float>(step * actual + scale.offset),
+                {values[i], tolerance + kUnitRoundoff * std::abs(static_cast<double>(values[i]))},
+                {static_cast<int64_t>(i)});
     }
-    const RowScale& scale = scales_[static_cast<size_t>(row)];
+    CHECK_WITHIN(worst, where + " (column)");
     CHECK(same_bits(scale.scale, expected.scale.scale), where + ": scale " + std::to_string(scale.scale));
     CHECK(scale.offset == expected.scale.offset, where + ": offset " + std::to_string(scale.offset));
     CHECK(scale.sum == expected.scale.sum,
