@@ -19,23 +19,28 @@ void forward(const AttentionArgsOf<Element>& args) {
   std::vector<double> scores(static_cast<size_t>(args.num_rows));
   std::vector<double> context(static_cast<size_t>(D));
   for (int64_t h = args.head_begin; h < args.head_end; ++h) {
-    const Element* head = args.qkv + h * args.head_stride;
+    // All of q | k | v once, as numbers.
+    std::vector<double> head;
+    for (int64_t row = 0; row < args.num_rows; ++row) {
+      const Element* stored = args.qkv + h * args.head_stride + row * args.ldqkv;
+      for (int64_t i = 0; i < 3 * D; ++i) head.push_back(value_of(stored[i]));
+    }
     for (int64_t row = args.query_begin; row < args.query_end; ++row) {
-      const Element* q = head + row * args.ldqkv;
+      const double* q = head.data() + row * 3 * D;
       for (int64_t key = 0; key < args.num_rows; ++key) {
-        const Element* k = head + key * args.ldqkv + D;
+        const double* k = head.data() + key * 3 * D + D;
         double score = 0.0;
-        for (int64_t d = 0; d < D; ++d) score += value_of(q[d]) * value_of(k[d]);
+        for (int64_t d = 0; d < D; ++d) score += q[d] * k[d];
         scores[static_cast<size_t>(key)] = score * args.scale;
       }
       const double largest = *std::max_element(scores.begin(), scores.end());
       double sum = 0.0;
       std::fill(context.begin(), context.end(), 0.0);
       for (int64_t key = 0; key < args.num_rows; ++key) {
-        const Element* v = head + key * args.ldqkv + 2 * D;
+        const double* v = head.data() + key * 3 * D + 2 * D;
         const double weight = std::exp(scores[static_cast<size_t>(key)] - largest);
         sum += weight;
-        for (int64_t d = 0; d < D; ++d) context[static_cast<size_t>(d)] += weight * value_of(v[d]);
+        for (int64_t d = 0; d < D; ++d) context[static_cast<size_t>(d)] += weight * v[d];
       }
       Element* target = args.context + row * args.ldcontext + h * D;
       for (int64_t d = 0; d < D; ++d) set(target[d], context[static_cast<size_t>(d)] / sum);
