@@ -88,7 +88,7 @@ describe('the package installed where there is no compiler', () => {
   });
 
   it('brings every source that a build on another platform needs', () => {
-    for (const part of ['baseline', 'avx2', 'avx512', 'avx512bf16', 'addon']) {
+    for (const part of ['baseline', 'neon', 'avx2', 'avx512', 'avx512bf16', 'addon']) {
       const list = (folder: string): string =>
         execFileSync(process.execPath, [path.join(folder, 'scripts/native-sources.mjs'), part], {
           encoding: 'utf8',
