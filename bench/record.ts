@@ -58,8 +58,25 @@ export function writeRun(path: string, key: Record<string, string | number>, bod
   write(path, { runs: [...others, run].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1)) });
 }
 
+/** Longest value that stands on one line: a measured point with its bars. */
+const lineLength = 260;
+
+/** JSON to read: a value that fits one line stands on one. */
+function toText(value: unknown, indent = ''): string {
+  const line = JSON.stringify(value);
+  if (typeof value !== 'object' || value === null || line.length <= lineLength) return line;
+  const inner = `${indent}  `;
+  const [open, close] = Array.isArray(value) ? ['[', ']'] : ['{', '}'];
+  const parts = Array.isArray(value)
+    ? value.map((item) => inner + toText(item, inner))
+    : Object.entries(value)
+        .filter(([, item]) => item !== undefined)
+        .map(([key, item]) => `${inner}${JSON.stringify(key)}: ${toText(item, inner)}`);
+  return `${open}\n${parts.join(',\n')}\n${indent}${close}`;
+}
+
 function write(path: string, content: object): void {
   mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, `${JSON.stringify(content, null, 2)}\n`);
+  writeFileSync(path, `${toText(content)}\n`);
   process.stderr.write(`record: ${relative(repositoryRoot, path)}\n`);
 }

@@ -36,7 +36,7 @@ struct ColumnRun {
 
 // Neighbouring rows of depth. Activations are compact: the runs' k follow one another in x. In bf16 and i8 a
 // run begins at a word, and only the last run may end within one; what x holds behind it in that word is
-// ignored.
+// ignored, and the weights there must be finite.
 struct KRun {
   int64_t k_begin = 0;
   int64_t k_count = 0;

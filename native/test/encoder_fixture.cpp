@@ -129,14 +129,6 @@ std::vector<float> run_forward(Encoder& encoder, ThreadPool& pool, const Batch& 
   return out;
 }
 
-std::vector<Isa> supported_isas(Precision precision) {
-  std::vector<Isa> isas;
-  for (const Isa isa : {Isa::kRef, Isa::kGeneric, Isa::kNeon, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
-    if (isa_supported(isa) && effective_isa(isa, precision) == isa) isas.push_back(isa);
-  }
-  return isas;
-}
-
 std::string name_of(Isa isa, Precision precision) {
   return std::string(precision_name(precision)) + " " + isa_name(isa);
 }

@@ -11,6 +11,7 @@
 
 #include "core/thread_pool.h"
 #include "exec/encoder.h"
+#include "test/isas.h"
 
 namespace elasticlm::test {
 
@@ -53,9 +54,6 @@ std::vector<float> run_forward(Encoder& encoder, ThreadPool& pool, const Batch& 
                                std::span<const Structure> structures, const ForwardOptions& options);
 
 inline constexpr Precision kPrecisions[] = {Precision::kF32, Precision::kBF16, Precision::kI8};
-
-// Those of this machine that have kernels of their own for `precision`.
-std::vector<Isa> supported_isas(Precision precision);
 
 std::string name_of(Isa isa, Precision precision);
 

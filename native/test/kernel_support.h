@@ -1,4 +1,4 @@
-// Shared by the kernel tests: instruction sets to run, poisoned memory, error bounds, and a record of the
+// Shared by the kernel tests: poisoned memory, error bounds, and a record of the
 // worst error.
 #pragma once
 
@@ -12,6 +12,7 @@
 
 #include "kernels/kernel_table.h"
 #include "test/check.h"
+#include "test/isas.h"
 
 namespace elasticlm::test {
 
@@ -19,18 +20,6 @@ inline constexpr double kUnitRoundoff = 0x1p-24;  // of f32
 
 // Bound of the relative error of n f32 roundings in a row (Higham's gamma_n).
 inline double gamma_bound(double n) { return n * kUnitRoundoff / (1.0 - n * kUnitRoundoff); }
-
-inline std::vector<Isa> supported_isas() {
-  std::vector<Isa> isas;
-  for (const Isa isa : {Isa::kRef, Isa::kGeneric, Isa::kNeon, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
-    if (isa_supported(isa)) {
-      isas.push_back(isa);
-    } else {
-      std::printf("skipped %s: not supported by this processor or build\n", isa_name(isa));
-    }
-  }
-  return isas;
-}
 
 // A NaN that no arithmetic produces, so that a place never written and a place wrongly written are told
 // apart.

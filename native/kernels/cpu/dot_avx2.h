@@ -1,9 +1,8 @@
 // Dot products over words of 32 bits for AVX2. What each name means stands in dot_avx512.h.
 #pragma once
 
-#include <cstring>
-
 #include "core/precision.h"
+#include "kernels/cpu/load_word.h"
 
 namespace elasticlm::avx2 {
 
@@ -15,11 +14,6 @@ ELASTICLM_INLINE Words load_words(const std::byte* p) {
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
 }
 ELASTICLM_INLINE Words broadcast_word(uint32_t word) { return {_mm256_set1_epi32(static_cast<int>(word))}; }
-ELASTICLM_INLINE uint32_t load_word(const std::byte* p) {
-  uint32_t word;
-  std::memcpy(&word, p, sizeof(word));
-  return word;
-}
 ELASTICLM_INLINE Vec as_floats(Words a) { return {_mm256_castsi256_ps(a.v)}; }
 
 inline constexpr int kRegistersPerBF16 = 2;

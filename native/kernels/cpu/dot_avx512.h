@@ -5,9 +5,8 @@
 // multiply-add in f32 for each product.
 #pragma once
 
-#include <cstring>
-
 #include "core/precision.h"
+#include "kernels/cpu/load_word.h"
 
 namespace elasticlm::avx512 {
 
@@ -18,11 +17,6 @@ struct Words {
 
 ELASTICLM_INLINE Words load_words(const std::byte* p) { return {_mm512_loadu_si512(p)}; }
 ELASTICLM_INLINE Words broadcast_word(uint32_t word) { return {_mm512_set1_epi32(static_cast<int>(word))}; }
-ELASTICLM_INLINE uint32_t load_word(const std::byte* p) {
-  uint32_t word;
-  std::memcpy(&word, p, sizeof(word));
-  return word;
-}
 ELASTICLM_INLINE Vec as_floats(Words a) { return {_mm512_castsi512_ps(a.v)}; }
 
 // Two bf16 in each lane, as the multiplication wants them.

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/precision.h"
+#include "kernels/cpu/load_word.h"
 
 namespace elasticlm::generic {
 
@@ -19,11 +20,6 @@ ELASTICLM_INLINE Words load_words(const std::byte* p) {
 ELASTICLM_INLINE Words broadcast_word(uint32_t word) {
   const auto lane = static_cast<int32_t>(word);
   return {Ints{lane, lane, lane, lane}};
-}
-ELASTICLM_INLINE uint32_t load_word(const std::byte* p) {
-  uint32_t word;
-  std::memcpy(&word, p, sizeof(word));
-  return word;
 }
 ELASTICLM_INLINE Vec as_floats(Words a) { return from_bits(a.v); }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/precision.h"
+#include "kernels/cpu/load_word.h"
 
 namespace elasticlm::neon {
 
@@ -18,11 +19,6 @@ ELASTICLM_INLINE Words load_words(const std::byte* p) {
   return a;
 }
 ELASTICLM_INLINE Words broadcast_word(uint32_t word) { return {vdupq_n_u32(word)}; }
-ELASTICLM_INLINE uint32_t load_word(const std::byte* p) {
-  uint32_t word;
-  std::memcpy(&word, p, sizeof(word));
-  return word;
-}
 ELASTICLM_INLINE Vec as_floats(Words a) { return from_bits(a.v); }
 
 inline constexpr int kRegistersPerBF16 = 2;

@@ -5,28 +5,17 @@
 namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
 namespace {
 
-struct BF16Dot {
+struct BF16Dot : FloatSums {
   static constexpr int64_t kElements = 2;
   // Where both halves of a word take a register each, weights and a row's word leave fewer for sums.
   static constexpr int kMaxAccumulators =
       kRegisters == 32 || kRegistersPerBF16 == 1 ? kRegisters * 3 / 4 : kRegisters / 2;
-  static constexpr bool kHasScales = false;
-  using Sum = Vec;
   using Row = BF16Words;
   using Weight = BF16Words;
 
-  ELASTICLM_INLINE static Sum start(const RowScale&) { return zero(); }
   ELASTICLM_INLINE static Row row(const std::byte* p) { return bf16_words(broadcast_word(load_word(p))); }
   ELASTICLM_INLINE static Weight weight(const std::byte* p) { return bf16_words(load_words(p)); }
   ELASTICLM_INLINE static Sum add(Sum sum, Row x, Weight w) { return dot(sum, x, w); }
-  ELASTICLM_INLINE static Sum load(const float* slots) {
-    return elasticlm::ELASTICLM_ISA_NAMESPACE::load(slots);
-  }
-  ELASTICLM_INLINE static void store(float* slots, Sum sum) {
-    elasticlm::ELASTICLM_ISA_NAMESPACE::store(slots, sum);
-  }
-  ELASTICLM_INLINE static Vec factors(const RowScale&) { return zero(); }
-  ELASTICLM_INLINE static Vec value(Sum sum, Vec, Vec, Vec, Vec bias) { return sum + bias; }
 };
 
 }  // namespace

@@ -5,15 +5,12 @@
 namespace elasticlm::ELASTICLM_ISA_NAMESPACE {
 namespace {
 
-struct F32Dot {
+struct F32Dot : FloatSums {
   static constexpr int64_t kElements = 1;
   static constexpr int kMaxAccumulators = kRegisters * 3 / 4;
-  static constexpr bool kHasScales = false;
-  using Sum = Vec;
   using Row = Vec;
   using Weight = Vec;
 
-  ELASTICLM_INLINE static Sum start(const RowScale&) { return zero(); }
   ELASTICLM_INLINE static Row row(const std::byte* p) {
     return broadcast(*reinterpret_cast<const float*>(p));
   }
@@ -21,14 +18,6 @@ struct F32Dot {
     return elasticlm::ELASTICLM_ISA_NAMESPACE::load(reinterpret_cast<const float*>(p));
   }
   ELASTICLM_INLINE static Sum add(Sum sum, Row x, Weight w) { return fma(x, w, sum); }
-  ELASTICLM_INLINE static Sum load(const float* slots) {
-    return elasticlm::ELASTICLM_ISA_NAMESPACE::load(slots);
-  }
-  ELASTICLM_INLINE static void store(float* slots, Sum sum) {
-    elasticlm::ELASTICLM_ISA_NAMESPACE::store(slots, sum);
-  }
-  ELASTICLM_INLINE static Vec factors(const RowScale&) { return zero(); }
-  ELASTICLM_INLINE static Vec value(Sum sum, Vec, Vec, Vec, Vec bias) { return sum + bias; }
 };
 
 }  // namespace

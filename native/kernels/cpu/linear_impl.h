@@ -112,6 +112,22 @@ ELASTICLM_INLINE void finish_row(const TileRow& row, const Columns<Dot, kBlocks>
   }
 }
 
+// What `Dot` is where sums are f32.
+struct FloatSums {
+  static constexpr bool kHasScales = false;
+  using Sum = Vec;
+
+  ELASTICLM_INLINE static Sum start(const RowScale&) { return zero(); }
+  ELASTICLM_INLINE static Sum load(const float* slots) {
+    return elasticlm::ELASTICLM_ISA_NAMESPACE::load(slots);
+  }
+  ELASTICLM_INLINE static void store(float* slots, Sum sum) {
+    elasticlm::ELASTICLM_ISA_NAMESPACE::store(slots, sum);
+  }
+  ELASTICLM_INLINE static Vec factors(const RowScale&) { return zero(); }
+  ELASTICLM_INLINE static Vec value(Sum sum, Vec, Vec, Vec, Vec bias) { return sum + bias; }
+};
+
 // x Wᵀ of one register tile. Every loop over its arrays is unrolled, or they would live in memory.
 template <typename Dot, int kRows, int kBlocks>
 struct Accumulators {
