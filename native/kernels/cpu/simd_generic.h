@@ -19,6 +19,7 @@ inline constexpr int kRegisters = 16;
 
 using Floats = float __attribute__((vector_size(16)));
 using Ints = int32_t __attribute__((vector_size(16)));
+using UInts = uint32_t __attribute__((vector_size(16)));
 
 struct Vec {
   Floats v;
@@ -144,7 +145,11 @@ ELASTICLM_INLINE Power split_power(Vec a) {
   const Ints whole = __builtin_convertvector(a.v, Ints);
   return {from_bits((whole & 0x7fffff) | 0x3f800000), whole & ~0x7fffff};
 }
-ELASTICLM_INLINE Vec join_power(Vec a, Power power) { return from_bits(bits_of(a) + power.exponent); }
+// In unsigned numbers, because bits that mean nothing (x out of range) may overflow signed ones.
+ELASTICLM_INLINE Vec join_power(Vec a, Power power) {
+  return from_bits(
+      reinterpret_cast<Ints>(reinterpret_cast<UInts>(bits_of(a)) + reinterpret_cast<UInts>(power.exponent)));
+}
 
 }  // namespace elasticlm::generic
 
