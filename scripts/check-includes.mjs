@@ -7,7 +7,7 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { kernelTable, nativeRules, nodeHeaders } from './folder-rules.mjs';
+import { kernelTables, nativeRules, nodeHeaders } from './folder-rules.mjs';
 
 const root = path.resolve(process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url)));
 const native = path.join(root, 'native');
@@ -49,8 +49,9 @@ function objection(file, header) {
 
   const target = [path.dirname(file), native].map((base) => path.join(base, header)).find(existsSync);
   if (target === undefined) return 'no such header in this repository; use <> for the standard library';
-  if (path.relative(native, target) === kernelTable.header && !kernelTable.callers.includes(folder)) {
-    return `only ${kernelTable.callers.join(', ')} may call kernels`;
+  const table = kernelTables.find(({ header }) => path.relative(native, target) === header);
+  if (table !== undefined && !table.callers.includes(folder)) {
+    return `only ${table.callers.join(', ')} may call these kernels`;
   }
   const targetFolder = folderOf(target);
   if (targetFolder === folder || allowed.includes(targetFolder)) return null;

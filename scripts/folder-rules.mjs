@@ -60,6 +60,7 @@ const nativeFolders = [
   'plan',
   'exec',
   'search',
+  'train',
   'cuda',
 ];
 
@@ -88,6 +89,7 @@ export const nativeRules = {
   exec: ['core', 'model', 'kernels', 'plan'],
   'exec/cuda': ['core', 'model', 'kernels', 'kernels/cuda', 'plan', 'exec'],
   search: ['core', 'kernels'],
+  train: ['core', 'model', 'kernels', 'plan', 'exec'],
   // the library's entry, and how the addon finds it
   cuda: ['core', 'model', 'plan', 'exec', 'exec/cuda'],
   addon: nativeFolders,
@@ -97,11 +99,14 @@ export const nativeRules = {
   'bench/gpu': [...nativeFolders, ...cudaFolders, 'test', 'test/cuda'],
 };
 
-/** The header through which kernels are called, and the folders that may call them. */
-export const kernelTable = {
-  header: 'kernels/kernel_table.h',
-  callers: ['kernels', 'exec', 'search', 'addon', 'test', 'bench'],
-};
+/** The headers through which kernels are called, and the folders that may call them. */
+export const kernelTables = [
+  {
+    header: 'kernels/kernel_table.h',
+    callers: ['kernels', 'exec', 'search', 'train', 'addon', 'test', 'bench'],
+  },
+  { header: 'kernels/training_kernels.h', callers: ['kernels', 'train', 'test', 'bench'] },
+];
 
 /** Headers of Node and of its C++ wrapper, for native/addon alone. */
 export const nodeHeaders = /^(napi|js_native_api|node|uv|v8)([-_./].*)?\.h$/;
