@@ -13,6 +13,15 @@
 
 namespace elasticlm::test {
 
+// The sanitizers look for undefined behaviour and accesses out of bounds, and make everything ten times as
+// slow: where a test repeats itself on random input for the sake of the numbers, some of its repeats are
+// enough for them.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
 struct Case {
   const char* name;
   void (*run)();
