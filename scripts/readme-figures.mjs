@@ -21,30 +21,6 @@ function makerOf(path) {
 const source = (record, path) =>
   `[${path}](${path}): ${record.machine.cpu}, ${record.machine.cores} cores, ${record.date.slice(0, 10)}`;
 
-/** The record of the benchmark's earlier form, which is shown for as long as it is kept. */
-const earlierRecord = 'bench/results/cpu-f32.json';
-
-function earlierSpeedFigures() {
-  const path = earlierRecord;
-  const record = read(path);
-  const rows = record.speed.map((r) => [
-    r.shape,
-    r.threads,
-    `${r.medianMs.toFixed(2)} ms`,
-    `${Math.min(...Object.values(r.peerMs)).toFixed(2)} ms`,
-    `${r.speedup.toFixed(2)}x`,
-  ]);
-  const costs = record.cost.map((r) => [r.shape, r.level, r.computeFraction.toFixed(2), r.cost.toFixed(2)]);
-  return [
-    `Level 1 in f32 beside ${record.peer} on the same weights, in one process and in turns (the ragged batch of 8 to 128 tokens`,
-    `beside its padded batch), and the time of smaller levels on one thread (${source(record, path)}):`,
-    '',
-    table(['batch', 'threads', 'elasticlm', 'onnxruntime', 'speed-up'], rows),
-    '',
-    table(['batch', 'level', 'flops of level 1', 'time of level 1'], costs),
-  ];
-}
-
 function qualityFigures() {
   const path = 'docs/results/retrieval.json';
   const record = read(path);
@@ -63,7 +39,6 @@ function qualityFigures() {
 }
 
 async function speedFigures() {
-  if (existsSync(urlOf(earlierRecord))) return earlierSpeedFigures();
   const { lines, chart } = await cpuFigures(read);
   writeGenerated(chartPath, chart, remedy);
   return lines;

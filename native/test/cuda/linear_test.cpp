@@ -111,7 +111,7 @@ void check_same_row(const Implementation& implementation, const LinearProblem& p
 
 TEST_CASE("linear_forward: every remainder of rows with some of columns and depth") {
   Random random(1);
-  for (int64_t rows = 1; rows <= 70; ++rows) {
+  for (int64_t rows = 1; rows <= 70; rows += test::kSanitized ? 3 : 1) {
     const LinearSpec spec = spec_of(rows, 16 * (1 + rows % 10), 16 * (1 + rows * 5 % 11));
     check_all(make_problem(spec, {{.num_rows = rows, .num_columns = spec.num_columns, .depth = spec.depth}},
                            random));
@@ -141,7 +141,7 @@ TEST_CASE("linear_forward: f32 on the reference") {
 
 TEST_CASE("linear_forward: groups of random structures in any order") {
   Random random(4);
-  for (int64_t i = 0; i < 32; ++i) {
+  for (int64_t i = 0; i < (test::kSanitized ? 8 : 32); ++i) {
     const LinearSpec spec = spec_of(i, 16 * random.integer(1, 14), 16 * random.integer(1, 14));
     std::vector<LinearCut> cuts;
     for (int64_t g = random.integer(1, 5); g > 0; --g)
@@ -193,7 +193,7 @@ TEST_CASE("linear_forward: columns that are left out of a last block, or all of 
 
 TEST_CASE("linear_forward: several tiles for each block and many rounds of the ring") {
   Random random(8);
-  for (int64_t i = 0; i < 8; ++i) {
+  for (int64_t i = 0; i < (test::kSanitized ? 2 : 8); ++i) {
     const LinearSpec spec = spec_of(i * 2 + i / 4, 400, 432);
     check_all(make_problem(spec,
                            {{.num_rows = 261, .num_columns = 400, .depth = 432},
@@ -205,7 +205,7 @@ TEST_CASE("linear_forward: several tiles for each block and many rounds of the r
 
 TEST_CASE("linear_forward: a row has the same bits alone and in any mix of groups") {
   Random random(9);
-  for (int64_t i = 0; i < 16; ++i) {
+  for (int64_t i = 0; i < (test::kSanitized ? 4 : 16); ++i) {
     const LinearSpec spec = spec_of(i, 16 * random.integer(2, 10), 16 * random.integer(1, 12));
     std::vector<LinearCut> cuts;
     for (int g = 0; g < 4; ++g) cuts.push_back(random_cut(random, spec, random.integer(1, 80)));
@@ -280,7 +280,7 @@ TEST_CASE("linear_forward: any order of warps and blocks, any number of SMs") {
   // With 40, even few tiles are cut narrower so that all SMs have one.
   constexpr int kNumSms[] = {1, 2, 7, 40};
   const int num_sms = emulator::settings().num_sms;
-  for (uint64_t seed = 1; seed <= 12; ++seed) {
+  for (uint64_t seed = 1; seed <= (test::kSanitized ? 4 : 12); ++seed) {
     Random random(100 + seed);
     emulator::set_seed(seed);
     emulator::settings().num_sms = kNumSms[seed % std::size(kNumSms)];
