@@ -2,11 +2,7 @@
 // rows. Prints the median of the repetitions, its share of what linear_forward reaches in the same run on a
 // product that stays in cache (within a few per cent of the FMA peak), and p95. Usage: attention_bench [isa]
 
-#include <time.h>
-
-#include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <new>
 #include <random>
 #include <string>
@@ -16,42 +12,10 @@
 #include "core/dtype.h"
 #include "core/packed_matrix.h"
 #include "kernels/kernel_table.h"
+#include "times.h"
 
 namespace elasticlm {
 namespace {
-
-// Processor time of this thread: what the kernel costs, however busy the machine is.
-double thread_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
-}
-
-struct Times {
-  double median = 0.0;
-  double p95 = 0.0;
-};
-
-// Runs `work` for about 0.2 s in at least 9 repetitions, each long beside reading the clock.
-template <typename Work>
-Times measure(const Work& work) {
-  constexpr double kMinSeconds = 100e-6;
-  int64_t times_each = 1;
-  for (;; times_each *= 2) {
-    const double start = thread_seconds();
-    for (int64_t i = 0; i < times_each; ++i) work();
-    if (thread_seconds() - start >= kMinSeconds) break;
-  }
-  const double begin = thread_seconds();
-  std::vector<double> times;
-  while (times.size() < 9 || thread_seconds() - begin < 0.2) {
-    const double start = thread_seconds();
-    for (int64_t i = 0; i < times_each; ++i) work();
-    times.push_back((thread_seconds() - start) / static_cast<double>(times_each));
-  }
-  std::sort(times.begin(), times.end());
-  return {times[times.size() / 2], times[times.size() * 95 / 100]};
-}
 
 struct Shape {
   int64_t num_sequences;
@@ -78,7 +42,7 @@ double in_cache_product_gflops(const KernelTable& kernels) {
   LinearArgs args;
   args.weight = weight.view();
   args.groups = {&group, 1};
-  const Times times = measure([&] {
+  const bench::Times times = bench::measure([&] {
     for (int i = 0; i < 16; ++i) kernels.linear_f32_forward(args);
   });
   return 16 * 2.0 * kRows * kK * kBlocks * kBlockColumns / times.median * 1e-9;
@@ -125,7 +89,7 @@ void bench(const KernelTable& kernels, const Shape& shape, double peak) {
   for (int64_t i = 0; i < qkv.size; ++i) qkv.data[i] = Kind::from(normal(random));
   AlignedArray<Element> context(shape.num_sequences * S * kHeads * D);
   AlignedBuffer scratch(static_cast<size_t>((kernels.*Kind::kScratchFloats)(S, D)));
-  const Times times = measure([&] {
+  const bench::Times times = bench::measure([&] {
     for (int64_t sequence = 0; sequence < shape.num_sequences; ++sequence) {
       AttentionArgsOf<Element> args;
       args.qkv = qkv.data + sequence * kHeads * S * ldqkv;

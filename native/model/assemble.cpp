@@ -59,17 +59,16 @@ bool has_linear(const TensorSource& source, const std::string& name) {
   return source.has(weight_of(name)) || source.has(bias_of(name));
 }
 
-int64_t count_labels(const TensorSource& source, const EncoderConfig& config) {
-  const std::vector<int64_t> shape = source.shape(weight_of(kClassifier));
-  if (shape.size() == 2 && shape[0] >= 1) return shape[0];
+}  // namespace
+
+int64_t num_labels_of(const std::vector<int64_t>& classifier_shape, const EncoderConfig& config) {
+  if (classifier_shape.size() == 2 && classifier_shape[0] >= 1) return classifier_shape[0];
   fail(ErrorCode::kTensorShapeMismatch,
        {.expected = "[labels, " + std::to_string(config.hidden_size) + "] with at least one label",
         .subject = "the shape of tensor " + quoted(weight_of(kClassifier)),
-        .received = shape_text(shape),
+        .received = shape_text(classifier_shape),
         .remedy = ""});
 }
-
-}  // namespace
 
 void assemble(const EncoderConfig& config, TensorSource& source, ModelWeights& weights) {
   const int64_t E = config.hidden_size;
@@ -85,7 +84,7 @@ void assemble(const EncoderConfig& config, TensorSource& source, ModelWeights& w
   if (has_linear(source, kPooler))
     weights.pooler = pack_linear(linear(source, kPooler, E, E), {Precision::kF32, memory});
   if (has_linear(source, kClassifier)) {
-    weights.num_labels = count_labels(source, config);
+    weights.num_labels = num_labels_of(source.shape(weight_of(kClassifier)), config);
     weights.classifier =
         pack_linear(linear(source, kClassifier, weights.num_labels, E), {Precision::kF32, memory});
   }

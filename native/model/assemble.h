@@ -26,4 +26,7 @@ class TensorSource {
 // rows are rarely needed.
 void assemble(const EncoderConfig& config, TensorSource& source, ModelWeights& weights);
 
+// Rows of a classifier of this shape. Throws kTensorShapeMismatch for one that is not [labels, E].
+int64_t num_labels_of(const std::vector<int64_t>& classifier_shape, const EncoderConfig& config);
+
 }  // namespace elasticlm

@@ -1,5 +1,5 @@
-// What Hugging Face's BertModel and BertForSequenceClassification call their tensors, without the "bert."
-// prefix. A name of a linear layer or LayerNorm stands for its .weight and .bias.
+// What Hugging Face's BertModel, BertForSequenceClassification and BertForMaskedLM call their tensors,
+// without the "bert." prefix. A name of a linear layer or LayerNorm stands for its .weight and .bias.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,10 @@ inline constexpr const char* kTokenTypeEmbeddings = "embeddings.token_type_embed
 inline constexpr const char* kEmbeddingLayerNorm = "embeddings.LayerNorm";
 inline constexpr const char* kPooler = "pooler.dense";
 inline constexpr const char* kClassifier = "classifier";
+inline constexpr const char* kMlmTransform = "cls.predictions.transform.dense";
+inline constexpr const char* kMlmLayerNorm = "cls.predictions.transform.LayerNorm";
+inline constexpr const char* kMlmBias = "cls.predictions.bias";
+inline constexpr const char* kMlmDecoder = "cls.predictions.decoder";  // its weight is the word embeddings
 
 struct LayerNames {
   std::string query;

@@ -25,7 +25,7 @@ struct Moments {
 
 // One update; clears the gradients. Returns the global norm before clipping, summed in f64 in an order that
 // does not depend on the threads. Where it is not finite nothing changes (the gradients are kept) and it is
-// returned as it is: the caller decides.
+// returned as it is: the caller decides. Throws kCallAborted before anything has changed.
 double adamw_update(const AdamWOptions& options, ParameterSet& parameters, ParameterSet& gradients,
                     Moments& moments, const TrainThreads& threads);
 

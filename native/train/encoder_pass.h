@@ -20,6 +20,8 @@
 
 namespace elasticlm {
 
+struct PackedWeights;  // train/train_weights.h
+
 // Linear weights of one ParameterSet as the kernels read them: each matrix packed twice, for the product with
 // it and for the one with its transpose.
 class TrainWeights {
@@ -33,11 +35,11 @@ class TrainWeights {
   const ParameterSet& parameters() const;
   Precision precision() const;
   Isa isa() const;
+  int64_t bytes() const;  // of the packed copies
 
  private:
   friend class EncoderPass;
-  struct Packed;
-  std::unique_ptr<Packed> packed_;
+  std::unique_ptr<PackedWeights> packed_;
 };
 
 // Sums of the gradients with respect to masks of ones over each head's context and each neuron's output

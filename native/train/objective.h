@@ -55,8 +55,8 @@ struct LogitTerm {
 // Lists of candidates: sequences [cu_lists[i], cu_lists[i + 1]) are the candidates of query i, one logit
 // each; mean over lists.
 struct RankingTerm {
-  double label_weight = 0;  // cross entropy of softmax(logits) with the labels divided by their sum; lists
-                            // without a positive label do not count
+  double label_weight = 0;    // cross entropy of softmax(logits) with the labels divided by their sum; lists
+                              // without a positive label do not count
   double teacher_weight = 0;  // KL(softmax(teacher / τ) || softmax(student / τ)) over the list
   double temperature = 1.0;
   std::span<const int32_t> cu_lists;  // [lists + 1], from 0 to B
@@ -100,7 +100,8 @@ struct Objective {
   bool needs_logits() const;
 };
 // Throws kBatchInvalid: lengths and ranges of labels, lists that do not cover the batch, a temperature that
-// is not positive; kConfigInvalid: a term whose head the layout lacks.
+// is not positive, a weight that is negative or not finite; kConfigInvalid: a term whose head the layout
+// lacks. Messages have lib/train/types.ts's names.
 void validate(const Objective& objective, const TokenBatch& batch, const ParameterLayout& student);
 
 // Losses of one SubLM, unweighted by it: the objective and each term times its weight.
@@ -130,7 +131,9 @@ struct TeacherPass {
   const float* hidden = nullptr;    // [T, E]
   const float* last_qkv = nullptr;  // [T, H * 3 * D], last_qkv_ld
   int64_t last_qkv_ld = 0;
+  Isa isa;  // of the heads' kernels
 };
+// Throws kConfigInvalid where the objective wants logits and the teacher has no classifier.
 TeacherOutputs teacher_outputs(const Objective& objective, const TokenBatch& batch, const TeacherPass& pass,
                                const ParameterSet& teacher, const TrainThreads& threads);
 
@@ -144,11 +147,14 @@ struct ObjectiveArgs {
   double weight = 1;          // of this SubLM: factor of all gradients
   float* d_hidden = nullptr;  // [T, E], written
   ParameterSet& gradients;    // of the heads, added to
+  Isa isa;                    // of the heads' kernels
 };
-// The same bits for every number of threads. A loss that is not finite is returned as it is.
+// The objective must have been validated. The same bits for every number of threads. A loss that is not
+// finite is returned as it is. Throws kConfigInvalid where the objective needs a teacher and there is none,
+// or the teacher's logits are of another number of labels; kCallAborted; kMemoryExhausted.
 Losses evaluate(const ObjectiveArgs& args, const TrainThreads& threads);
 
-// pooled [B, E] (normalised) or logits [B, num_labels] of hidden states, for evaluation without a loss.
+// [B, E] of norm 1 (a zero vector stays zero) from hidden states [T, E], for evaluation without a loss.
 std::vector<float> pooled_embeddings(const TokenBatch& batch, const float* hidden, int64_t hidden_size,
                                      Pooling pooling);
 

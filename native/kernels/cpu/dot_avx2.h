@@ -102,6 +102,22 @@ ELASTICLM_INLINE Words round_to_words(Vec a, Vec b) {
   const __m256i packed = _mm256_packus_epi32(round_to_bf16(a), round_to_bf16(b));
   return {_mm256_permute4x64_epi64(packed, 0xd8)};
 }
+ELASTICLM_INLINE Words round_halves(Vec a) {
+  const __m256i bits = _mm256_castps_si256(a.v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+  const __m256 is_nan = _mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q);
+  return {_mm256_castps_si256(
+      _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet), is_nan))};
+}
+ELASTICLM_INLINE Words pack_halves(Words a, Words b) {
+  const __m256i packed = _mm256_packus_epi32(_mm256_srli_epi32(a.v, 16), _mm256_srli_epi32(b.v, 16));
+  return {_mm256_permute4x64_epi64(packed, 0xd8)};
+}
+ELASTICLM_INLINE Words pair_halves(Words first, Words second) {
+  return {_mm256_blend_epi16(_mm256_srli_epi32(first.v, 16), second.v, 0xaa)};
+}
 ELASTICLM_INLINE void store_first_bf16(BF16* p, Vec a, int64_t) { store_bf16(p, a); }  // n is kLanes
 struct WordsPair {
   Words low;

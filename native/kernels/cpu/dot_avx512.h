@@ -121,6 +121,27 @@ ELASTICLM_INLINE Words round_to_words(Vec a, Vec b) {
   return {_mm512_inserti64x4(_mm512_castsi256_si512(round_to_bf16(a)), round_to_bf16(b), 1)};
 #endif
 }
+// bf16 in the upper half of each lane, rounded as core/dtype does it whatever the value: NaN keeps its upper
+// half, made quiet. The lower half means nothing.
+ELASTICLM_INLINE Words round_halves(Vec a) {
+  const __m512i bits = _mm512_castps_si512(a.v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __mmask16 is_nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+  return {_mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x400000))};
+}
+// Where the upper half of each lane lies in two registers.
+alignas(64) constexpr int16_t kUpperHalves[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
+                                                  23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
+                                                  45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+// Words of two neighbouring upper halves: those of a, then those of b.
+ELASTICLM_INLINE Words pack_halves(Words a, Words b) {
+  return {_mm512_permutex2var_epi16(a.v, _mm512_load_si512(kUpperHalves), b.v)};
+}
+// Words of two upper halves: lane i holds those of first[i] and second[i].
+ELASTICLM_INLINE Words pair_halves(Words first, Words second) {
+  return {_mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(first.v, 16), second.v)};
+}
 // The first n (8 or kLanes) of kLanes finite values.
 ELASTICLM_INLINE void store_first_bf16(BF16* p, Vec a, int64_t n) {
   _mm256_mask_storeu_epi16(p, first_lanes(n), round_to_bf16(a));

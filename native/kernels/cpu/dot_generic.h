@@ -110,6 +110,20 @@ ELASTICLM_INLINE Words round_to_words(Vec a, Vec b) {
   const Ints odd = __builtin_shufflevector(first, second, 1, 3, 5, 7);
   return {even | (odd << 16)};
 }
+ELASTICLM_INLINE Words round_halves(Vec a) {
+  const UInts bits = reinterpret_cast<UInts>(a.v);
+  const UInts rounded = bits + (0x7fffu + ((bits >> 16) & 1u));
+  const UInts is_nan = reinterpret_cast<UInts>(a.v != a.v);
+  return {reinterpret_cast<Ints>((is_nan & (bits | 0x400000u)) | (~is_nan & rounded))};
+}
+ELASTICLM_INLINE Words pack_halves(Words a, Words b) {
+  using Halves = int16_t __attribute__((vector_size(16)));
+  return {reinterpret_cast<Ints>(__builtin_shufflevector(
+      reinterpret_cast<Halves>(a.v), reinterpret_cast<Halves>(b.v), 1, 3, 5, 7, 9, 11, 13, 15))};
+}
+ELASTICLM_INLINE Words pair_halves(Words first, Words second) {
+  return {reinterpret_cast<Ints>(reinterpret_cast<UInts>(first.v) >> 16) | (second.v & ~0xffff)};
+}
 ELASTICLM_INLINE void store_first_bf16(BF16* p, Vec a, int64_t) { store_bf16(p, a); }  // n is kLanes
 struct WordsPair {
   Words low;

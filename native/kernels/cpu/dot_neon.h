@@ -97,6 +97,18 @@ ELASTICLM_INLINE Words load_first_words(const std::byte* p, int64_t n) {
 ELASTICLM_INLINE Words round_to_words(Vec a, Vec b) {
   return {vreinterpretq_u32_u16(vcombine_u16(round_to_bf16(a), round_to_bf16(b)))};
 }
+ELASTICLM_INLINE Words round_halves(Vec a) {
+  const uint32x4_t bits = bits_of(a);
+  const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+  const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+  return {vbslq_u32(vceqq_f32(a.v, a.v), rounded, vorrq_u32(bits, vdupq_n_u32(0x400000)))};
+}
+ELASTICLM_INLINE Words pack_halves(Words a, Words b) {
+  return {vreinterpretq_u32_u16(vuzp2q_u16(vreinterpretq_u16_u32(a.v), vreinterpretq_u16_u32(b.v)))};
+}
+ELASTICLM_INLINE Words pair_halves(Words first, Words second) {
+  return {vreinterpretq_u32_u16(vtrn2q_u16(vreinterpretq_u16_u32(first.v), vreinterpretq_u16_u32(second.v)))};
+}
 ELASTICLM_INLINE void store_first_bf16(BF16* p, Vec a, int64_t) { store_bf16(p, a); }  // n is kLanes
 struct WordsPair {
   Words low;

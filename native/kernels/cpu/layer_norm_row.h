@@ -1,4 +1,5 @@
-// LayerNorm of rows over the vector wrapper, shared by layer_norm_forward and embedding_forward.
+// LayerNorm of rows over the vector wrapper, shared by layer_norm_forward, embedding_forward and
+// layer_norm_backward.
 
 #include "kernels/cpu/operand_row.h"
 
@@ -48,18 +49,26 @@ ELASTICLM_INLINE void sum_rows(const RowBlock<kRows, const float>& x, int64_t si
   }
 }
 
-// y may be x. Rows side by side share the reading of gamma and beta, and the arithmetic of one fills the
-// other's waits for sums, division and square root.
-template <int kRows, typename Operand>
-ELASTICLM_INLINE void layer_norm_rows(const LayerNormRow& norm, const RowBlock<kRows, const float>& x,
-                                      const RowBlock<kRows, float>& y, Operand operand) {
-  const int64_t size = norm.hidden_size;
+// What LayerNorm makes of rows: (x - mean) * rstd, rstd = 1 / sqrt(variance + eps).
+template <int kRows>
+struct RowStatistics {
+  float mean[kRows];
+  float rstd[kRows];
+};
+
+template <int kRows>
+ELASTICLM_INLINE RowStatistics<kRows> row_statistics(const RowBlock<kRows, const float>& x, int64_t size,
+                                                     float eps) {
+  RowStatistics<kRows> rows;
   float sums[kRows];
   sum_rows(
       x, size, [](int, Vec sum, Vec v, int64_t) __attribute__((always_inline)) { return sum + v; }, sums);
   Vec mean[kRows];
 #pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) mean[r] = broadcast(sums[r] / static_cast<float>(size));
+  for (int r = 0; r < kRows; ++r) {
+    rows.mean[r] = sums[r] / static_cast<float>(size);
+    mean[r] = broadcast(rows.mean[r]);
+  }
   sum_rows(
       x, size,
       [&mean](int r, Vec sum, Vec v, int64_t lanes) __attribute__((always_inline)) {
@@ -68,10 +77,26 @@ ELASTICLM_INLINE void layer_norm_rows(const LayerNormRow& norm, const RowBlock<k
         return fma(used, used, sum);
       },
       sums);
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+    rows.rstd[r] = 1.0f / __builtin_sqrtf(sums[r] / static_cast<float>(size) + eps);
+  }
+  return rows;
+}
+
+// y may be x. Rows side by side share the reading of gamma and beta, and the arithmetic of one fills the
+// other's waits for sums, division and square root.
+template <int kRows, typename Operand>
+ELASTICLM_INLINE void layer_norm_rows(const LayerNormRow& norm, const RowBlock<kRows, const float>& x,
+                                      const RowBlock<kRows, float>& y, Operand operand) {
+  const int64_t size = norm.hidden_size;
+  const RowStatistics<kRows> statistics = row_statistics(x, size, norm.eps);
+  Vec mean[kRows];
   Vec gain[kRows];
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
-    gain[r] = broadcast(1.0f / __builtin_sqrtf(sums[r] / static_cast<float>(size) + norm.eps));
+    mean[r] = broadcast(statistics.mean[r]);
+    gain[r] = broadcast(statistics.rstd[r]);
   }
   int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {

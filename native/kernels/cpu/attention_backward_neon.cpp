@@ -1,0 +1,5 @@
+#include "kernels/cpu/simd_neon.h"
+
+#include "kernels/cpu/dot_neon.h"
+
+#include "kernels/cpu/attention_backward_impl.h"

@@ -1,0 +1,5 @@
+#include "kernels/cpu/simd_avx2.h"
+
+#include "kernels/cpu/dot_avx2.h"
+
+#include "kernels/cpu/training_operand_impl.h"
