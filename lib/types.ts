@@ -81,3 +81,43 @@ export interface DeviceInfo {
   /** true when the library's emulator runs instead of a GPU: right results, no speed; for tests */
   emulated: boolean;
 }
+
+/** Weights and settings of the losses; `native/train/objective.h` says what each is. A term that is absent has weight 0. */
+export interface Objective {
+  /** default 'mean' */
+  pooling?: Pooling;
+  embedding?: {
+    cosineWeight?: number;
+    mseWeight?: number;
+    similarityWeight?: number;
+    /** default 0.05 */
+    temperature?: number;
+  };
+  contrastive?: { weight: number; temperature?: number };
+  classification?: { weight: number };
+  regression?: { weight: number };
+  logits?: { weight: number; temperature?: number };
+  ranking?: { labelWeight?: number; teacherWeight?: number; temperature?: number };
+  hidden?: { weight: number };
+  relation?: { weight: number; numRelationHeads?: number };
+  mlm?: { weight: number };
+}
+
+/** One loss's name, as logs and results call it. */
+export type LossName = Exclude<keyof Objective, 'pooling'>;
+
+/** One micro-batch with what its losses compare against. */
+export interface TrainBatch {
+  batch: PackedBatch;
+  /** [B] classes, for classification */
+  labels?: Int32Array;
+  /** [B] numbers, for regression */
+  targets?: Float32Array;
+  /** [lists + 1] and [B], for ranking */
+  cuLists?: Int32Array;
+  relevance?: Float32Array;
+  /** for contrastive: the first sequences are queries, sequence numQueries + i answers query i, the rest are hard negatives */
+  numQueries?: number;
+  /** [T] vocabulary ids to predict, -1 elsewhere, for mlm */
+  mlmLabels?: Int32Array;
+}

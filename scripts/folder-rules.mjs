@@ -23,7 +23,8 @@ export const libRules = {
   schedule: [...shared, 'batch'],
   // calibration starts from text
   structure: [...shared, 'model', 'binding', 'tokenizer', 'batch'],
-  train: [...shared, 'model', 'tokenizer', 'batch', 'binding', 'structure'],
+  // tasks are read from their files by eval, which also measures a student on the way; hard negatives are found by searching
+  train: [...shared, 'model', 'tokenizer', 'batch', 'binding', 'structure', 'heads', 'retrieval', 'eval'],
   eval: [...shared, 'heads', 'retrieval'],
   server: ['index'],
   cli: ['index', 'server'],
@@ -42,12 +43,19 @@ export const libRules = {
   ],
 };
 
-/** Packages that only one folder of lib/ may import: the addon's loader, and what draws on a terminal. */
+/**
+ * Packages that only one folder of lib/ may import: the addon's loader, what draws on a terminal or a chart, what unpacks
+ * data files, and what checks a recipe.
+ */
 export const packageOwners = {
   'node-gyp-build': 'binding',
   commander: 'cli',
   'cli-progress': 'cli',
   'cli-table3': 'cli',
+  'd3-scale': 'cli',
+  'd3-shape': 'cli',
+  'xz-decompress': 'eval',
+  valibot: 'train',
 };
 
 /** Every folder of native/ but addon, which may include everything and is the only one to see Node. */

@@ -6,7 +6,8 @@ set -eu
 cd "$(dirname "$0")/.."
 build=build-neon
 tests='kernel_table cpu_features vector_math dtype packed_matrix linear linear_bits attention layer_norm embedding quantize
-pooling dot_product'
+pooling dot_product training_kernels attention_backward layer_norm_backward gelu training_operand column_sums
+embedding_backward softmax'
 
 case $(uname -m) in
   aarch64 | arm64)

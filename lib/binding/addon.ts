@@ -8,7 +8,16 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ElasticError } from '../errors.js';
-import type { Backend, DeviceInfo, EncoderConfig, Pooling, Precision, Structure } from '../types.js';
+import type {
+  Backend,
+  DeviceInfo,
+  EncoderConfig,
+  Objective,
+  Pooling,
+  Precision,
+  Structure,
+  TrainBatch,
+} from '../types.js';
 
 /** What a forward gives back. */
 export type Output = 'hidden' | 'pooled' | 'pooler' | 'logits';
@@ -119,6 +128,87 @@ export interface AddonIndex {
   close(): AddonCall;
 }
 
+/** What a student trains above its encoder; heads that its checkpoint has are added. */
+export interface AddonTrainedHeads {
+  pooler: boolean;
+  /** rows of the classifier; 0: what the checkpoint has */
+  numLabels: number;
+  /** the extra projection for relation alignment */
+  relation: boolean;
+  mlm: boolean;
+}
+
+export interface AddonTrainerSpec {
+  config: EncoderConfig;
+  /** the student's weights */
+  paths: readonly string[];
+  /** empty: no teacher */
+  teacherPaths: readonly string[];
+  /** by falling size, each contained in the one before: prefixes */
+  structures: readonly Structure[];
+  heads: AddonTrainedHeads;
+  /** of heads that the checkpoint lacks */
+  seed: number;
+  isa: string;
+  precision: TrainPrecision;
+  /** save the layers' inputs alone and compute the rest a second time in the backward */
+  recompute: boolean;
+  threads: number;
+}
+
+/** What linear layers are multiplied in while training. */
+export type TrainPrecision = Extract<Precision, 'f32' | 'bf16'>;
+
+/** 'traverse': one SubLM after the other; 'mixed': all in one pass */
+export type StepMode = 'traverse' | 'mixed';
+
+export interface AddonStepSpec extends AddonBatch, Omit<TrainBatch, 'batch'> {
+  objective: Objective;
+  /** [n] positions in the structures given at load, rising */
+  structureIdx: Int32Array;
+  /** [n] weight of each SubLM */
+  weights: Float64Array;
+  mode: StepMode;
+  /** [n, 10] receives the losses: `Losses` of native/train/objective.h, in its order */
+  losses: Float64Array;
+}
+
+/** AdamW: `AdamWOptions` of native/train/adamw.h. */
+export interface AddonUpdateSpec {
+  learningRate: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  weightDecay: number;
+  /** gradients of a larger global norm are scaled down to it; 0: no clipping */
+  clipNorm: number;
+}
+
+export type StoredDtype = 'f32' | 'f16';
+
+/** Calls run one at a time, in the order in which they were made. */
+export interface AddonTrainer {
+  load(): AddonCall;
+  step(spec: AddonStepSpec): AddonCall;
+  /** `heads` [L * H] and `neurons` [L * F] receive the gradients with respect to masks of ones */
+  maskGradients(
+    spec: Omit<AddonStepSpec, 'structureIdx' | 'weights' | 'mode' | 'losses'>,
+    heads: Float64Array,
+    neurons: Float64Array,
+  ): AddonCall;
+  /** `norm` [1] receives the gradients' global norm; where it is not finite nothing was changed */
+  update(spec: AddonUpdateSpec, norm: Float64Array): AddonCall;
+  writeCheckpoint(path: string, dtype: StoredDtype): AddonCall;
+  writeState(path: string, metadata: string): AddonCall;
+  readState(path: string): AddonCall;
+  /** of the state read last */
+  metadata(): string;
+  numUpdates(): number;
+  /** memory held after the last call: parameters, gradients, moments, packed weights, activations */
+  bytes(): number;
+  close(): AddonCall;
+}
+
 export interface AddonPermutation {
   heads: readonly (readonly number[])[];
   neurons: readonly (readonly number[])[];
@@ -127,6 +217,7 @@ export interface AddonPermutation {
 export interface Addon {
   Model: new (spec: AddonModelSpec) => AddonModel;
   Index: new (spec: AddonIndexSpec) => AddonIndex;
+  Trainer: new (spec: AddonTrainerSpec) => AddonTrainer;
   /** Stops a call: one that has not begun rejects at once and never runs. Unknown and settled ids are ignored. */
   readonly cancel: (id: number) => void;
   writePermutedCheckpoint(

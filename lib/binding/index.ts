@@ -1,5 +1,14 @@
 /** The only door to native code. */
-export type { CpuPrecision, DevicePath, DevicePrecision, Output, VectorPrecision } from './addon.js';
+export type {
+  CpuPrecision,
+  DevicePath,
+  DevicePrecision,
+  Output,
+  StepMode,
+  StoredDtype,
+  TrainPrecision,
+  VectorPrecision,
+} from './addon.js';
 export { findPackage, loadAddon } from './addon.js';
 export { findCudaLibrary } from './cuda-library.js';
 export {
@@ -14,6 +23,14 @@ export { NativeModel } from './native-model.js';
 export type { ActivationSums, NativeForwardSpec, NativeModelFacts, NativeModelSpec } from './native-model.js';
 export { NativeIndex } from './native-index.js';
 export type { NativeIndexOptions, NativeIndexSource, SearchResult } from './native-index.js';
+export { NativeTrainer } from './native-trainer.js';
+export type {
+  LevelLosses,
+  MaskGradients,
+  NativeStep,
+  NativeTrainerSpec,
+  UpdateOptions,
+} from './native-trainer.js';
 export { quantizeVectors } from './quantize-vectors.js';
 export type { QuantizedVectors } from './quantize-vectors.js';
 export { outgoingNorms, writePermutedCheckpoint } from './checkpoint-tools.js';

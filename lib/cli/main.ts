@@ -2,12 +2,14 @@
 import { Command, CommanderError } from 'commander';
 import { ElasticError, packageVersion } from '../index.js';
 import { benchCommand } from './commands/bench.js';
+import { chartCommand } from './commands/chart.js';
 import { elasticizeCommand } from './commands/elasticize.js';
 import { embedCommand } from './commands/embed.js';
 import { evalCommand } from './commands/eval.js';
 import { infoCommand } from './commands/info.js';
 import { rankCommand } from './commands/rank.js';
 import { searchCommand } from './commands/search.js';
+import { distillCommand, finetuneCommand } from './commands/train.js';
 
 const exitFailure = 1;
 const exitUsage = 2;
@@ -25,6 +27,9 @@ for (const command of [
   rankCommand(),
   searchCommand(),
   evalCommand(),
+  finetuneCommand(),
+  distillCommand(),
+  chartCommand(),
   benchCommand(),
 ]) {
   program.addCommand(command.copyInheritedSettings(program));

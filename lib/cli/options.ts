@@ -26,6 +26,12 @@ export function parsePosition(text: string): number {
   throw new InvalidArgumentError(`expected a whole number of at least 0, received "${text}".`);
 }
 
+export function parsePositive(text: string): number {
+  const value = parseNumber(text);
+  if (value > 0) return value;
+  throw new InvalidArgumentError(`expected a number above 0, received "${text}".`);
+}
+
 export function parseLevel(text: string): number {
   const value = parseNumber(text);
   if (value <= 0 || value > 1)

@@ -1,7 +1,9 @@
 /** Retrieval collections in BEIR layout: `corpus.jsonl`, `queries.jsonl`, `qrels/<split>.tsv`. */
 import { join } from 'node:path';
-import { dataError, readJsonLines, readTable, type Place } from './lines.js';
+import { readJsonLines, stringField, UniqueIds } from './lines.js';
+import { gatherQrels, type Query } from './qrels.js';
 import type { Qrels } from './ranking-metrics.js';
+import { readTable } from './tables.js';
 
 export interface BeirDocument {
   id: string;
@@ -9,13 +11,10 @@ export interface BeirDocument {
   text: string;
 }
 
-export interface BeirQuery {
-  id: string;
-  text: string;
-}
+export type BeirQuery = Query;
 
 /** The text that is encoded for a document: title and text joined by one space, as BEIR's models do. */
-export function documentText({ title, text }: BeirDocument): string {
+export function documentText({ title, text }: Pick<BeirDocument, 'title' | 'text'>): string {
   return `${title} ${text}`.trim();
 }
 
@@ -25,52 +24,24 @@ export function documentText({ title, text }: BeirDocument): string {
  */
 export async function* readBeirCorpus(folder: string): AsyncGenerator<BeirDocument> {
   const ids = new UniqueIds();
-  for await (const { fields, place } of readJsonLines(join(folder, 'corpus.jsonl'))) {
-    const id = ids.add(stringField(fields, '_id', place), place);
-    const title = fields['title'] === undefined ? '' : stringField(fields, 'title', place);
-    yield { id, title, text: stringField(fields, 'text', place) };
+  for await (const record of readJsonLines(join(folder, 'corpus.jsonl'))) {
+    const id = ids.add(stringField(record, '_id'), record.place);
+    const title = record.fields['title'] === undefined ? '' : stringField(record, 'title');
+    yield { id, title, text: stringField(record, 'text') };
   }
 }
 
 /** The queries of `<folder>/queries.jsonl`, streamed. @throws as readBeirCorpus */
 export async function* readBeirQueries(folder: string): AsyncGenerator<BeirQuery> {
   const ids = new UniqueIds();
-  for await (const { fields, place } of readJsonLines(join(folder, 'queries.jsonl'))) {
-    yield { id: ids.add(stringField(fields, '_id', place), place), text: stringField(fields, 'text', place) };
+  for await (const record of readJsonLines(join(folder, 'queries.jsonl'))) {
+    yield { id: ids.add(stringField(record, '_id'), record.place), text: stringField(record, 'text') };
   }
 }
 
 /** The judgments of `<folder>/qrels/<split>.tsv`. @throws as readBeirCorpus */
-export async function readBeirQrels(folder: string, split: string): Promise<Qrels> {
-  const qrels = new Map<string, Map<string, number>>();
-  const path = join(folder, 'qrels', `${split}.tsv`);
-  for await (const row of readTable(path, { needs: ['query-id', 'corpus-id', 'score'] })) {
-    const relevance = row.number('score');
-    if (!Number.isInteger(relevance)) throw dataError(row.place, 'a whole relevance', row.cell('score'));
-    const query = row.cell('query-id');
-    let judgments = qrels.get(query);
-    if (judgments === undefined) qrels.set(query, (judgments = new Map<string, number>()));
-    judgments.set(row.cell('corpus-id'), relevance);
-  }
-  return qrels;
-}
-
-function stringField(fields: Record<string, unknown>, name: string, place: Place): string {
-  const value = fields[name];
-  if (typeof value === 'string') return value;
-  throw dataError(
-    place,
-    `a string in ${JSON.stringify(name)}`,
-    value === undefined ? 'none' : JSON.stringify(value).slice(0, 40),
-  );
-}
-
-class UniqueIds {
-  readonly #seen = new Set<string>();
-
-  add(id: string, place: Place): string {
-    if (this.#seen.has(id)) throw dataError(place, 'an _id of its own', `${JSON.stringify(id)} again`);
-    this.#seen.add(id);
-    return id;
-  }
+export function readBeirQrels(folder: string, split: string): Promise<Qrels> {
+  const columns = { query: 'query-id', document: 'corpus-id', relevance: 'score' };
+  const rows = readTable(join(folder, 'qrels', `${split}.tsv`), { needs: Object.values(columns) });
+  return gatherQrels(rows, columns);
 }

@@ -1,21 +1,13 @@
 /** WikiQA through a cross-encoder: the candidates of each question, ranked. */
 import type { ElasticRanker } from '../heads/index.js';
-import { resolveLevels, type LevelChoice } from './levels.js';
 import { averagePrecision, mean, reciprocalRankAt } from './ranking-metrics.js';
+import { checkSome } from './streams.js';
+import { resolveLevels, type TaskOptions } from './task-options.js';
 import { readWikiQa, type WikiQaQuestion } from './wikiqa.js';
 
-export interface WikiQaOptions {
+/** `data` is the folder of WikiQA's files; `split` by default dev. */
+export interface WikiQaOptions extends TaskOptions {
   ranker: ElasticRanker;
-  /** folder of `<split>.tsv` */
-  data: string;
-  /** default dev */
-  split?: string | undefined;
-  /** default all */
-  levels?: LevelChoice | undefined;
-  maxLength?: number | undefined;
-  /** questions done over all levels, of how many */
-  onProgress?: ((done: number, total: number) => void) | undefined;
-  signal?: AbortSignal | undefined;
 }
 
 export interface WikiQaResult {
@@ -30,11 +22,12 @@ export interface WikiQaResult {
 /** One result per level; equal scores keep the file's order. @throws ELASTICLM_DATA_INVALID, ELASTICLM_LEVEL_UNKNOWN, … */
 export async function* evaluateWikiQa(options: WikiQaOptions): AsyncGenerator<WikiQaResult> {
   const { ranker, maxLength, signal } = options;
-  const levels = resolveLevels(options.levels ?? 'all', ranker.model.levels);
+  const levels = resolveLevels(options.levels, ranker);
   const questions: WikiQaQuestion[] = [];
   for await (const question of readWikiQa(options.data, options.split)) {
     if (question.candidates.some(({ answers }) => answers)) questions.push(question);
   }
+  checkSome(questions.length, 'question with an answer', options.data);
   const pairs = questions.flatMap(({ question, candidates }) =>
     candidates.map(({ sentence }): [string, string] => [question, sentence]),
   );

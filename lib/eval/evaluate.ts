@@ -1,15 +1,32 @@
 /** Any task by its name: loads the head that it needs, runs it, closes it. */
 import { describeValue, ElasticError } from '../errors.js';
 import { ElasticClassifier, ElasticDenser, ElasticRanker } from '../heads/index.js';
-import { evaluateLabels, evaluateRegression, type TaskResult } from './evaluate-labels.js';
-import { evaluateRetrieval, type RetrievalResult } from './evaluate-retrieval.js';
-import { evaluateSts, type StsResult } from './evaluate-sts.js';
-import { evaluateWikiQa, type WikiQaResult } from './evaluate-wikiqa.js';
 import type { Backend, Precision } from '../types.js';
-import type { LevelChoice } from './levels.js';
+import { evaluateAnswers, type AnswerResult } from './evaluate-answers.js';
+import {
+  evaluateLabels,
+  evaluateRegression,
+  evaluateSts,
+  type CorrelationResult,
+  type TaskResult,
+} from './evaluate-glue.js';
+import {
+  evaluateMsMarco,
+  evaluateMsMarcoRerank,
+  type MsMarcoRerankResult,
+  type MsMarcoResult,
+} from './evaluate-msmarco.js';
+import { evaluateRetrieval, type RetrievalResult } from './evaluate-retrieval.js';
+import { evaluateWikiQa, type WikiQaResult } from './evaluate-wikiqa.js';
+import type { LevelChoice } from './task-options.js';
+
+/** Tasks that search a collection. */
+const collectionTasks = ['retrieval', 'nq', 'triviaqa', 'msmarco'] as const;
 
 export const evaluationTasks = [
-  'retrieval',
+  ...collectionTasks,
+  'msmarco-rerank',
+  'wikiqa',
   'sts',
   'stsb',
   'sst2',
@@ -19,7 +36,6 @@ export const evaluationTasks = [
   'qnli',
   'qqp',
   'mnli',
-  'wikiqa',
 ] as const;
 
 export type EvaluationTask = (typeof evaluationTasks)[number];
@@ -28,13 +44,13 @@ export interface EvaluateOptions {
   /** folder of the checkpoint */
   model: string;
   task: EvaluationTask;
-  /** folder of the task's files as published (BEIR layout for retrieval) */
+  /** folder of the task's files as published, see docs/evaluation.md */
   data: string;
-  /** default test for retrieval, dev for the others */
+  /** default test for retrieval, nq and triviaqa, dev.small for msmarco, dev for the others */
   split?: string;
   /** default all */
   levels?: LevelChoice;
-  /** for retrieval: level of the documents' vectors; default each query level's own */
+  /** for tasks that search a collection: level of the documents' vectors; default each query level's own */
   indexLevel?: number;
   maxLength?: number;
   /** where and in what to run, as for ElasticModel.load() */
@@ -46,7 +62,14 @@ export interface EvaluateOptions {
   signal?: AbortSignal;
 }
 
-export type EvaluationResult = RetrievalResult | StsResult | WikiQaResult | TaskResult;
+export type EvaluationResult =
+  | RetrievalResult
+  | AnswerResult
+  | MsMarcoResult
+  | MsMarcoRerankResult
+  | WikiQaResult
+  | CorrelationResult
+  | TaskResult;
 
 /** One result per level, as soon as it is known. @throws what the task's reader and head throw */
 export async function* evaluate(options: EvaluateOptions): AsyncGenerator<EvaluationResult> {
@@ -57,13 +80,34 @@ export async function* evaluate(options: EvaluateOptions): AsyncGenerator<Evalua
     ...(device === undefined ? {} : { device }),
     ...(threads === undefined ? {} : { threads }),
   };
-  if (indexLevel !== undefined && task !== 'retrieval') {
-    throw invalid('indexLevel', 'none but for the task retrieval', indexLevel);
+  if (indexLevel !== undefined && !collectionTasks.some((name) => name === task)) {
+    throw invalid('indexLevel', `none but for the tasks ${collectionTasks.join(', ')}`, indexLevel);
   }
   switch (task) {
     case 'retrieval': {
       await using denser = await ElasticDenser.load(model, load);
       yield* evaluateRetrieval({ denser, indexLevel, ...rest });
+      return;
+    }
+    case 'nq':
+    case 'triviaqa': {
+      await using denser = await ElasticDenser.load(model, load);
+      yield* evaluateAnswers({ task, denser, indexLevel, ...rest });
+      return;
+    }
+    case 'msmarco': {
+      await using denser = await ElasticDenser.load(model, load);
+      yield* evaluateMsMarco({ denser, indexLevel, ...rest });
+      return;
+    }
+    case 'msmarco-rerank': {
+      await using ranker = await ElasticRanker.load(model, load);
+      yield* evaluateMsMarcoRerank({ ranker, ...rest });
+      return;
+    }
+    case 'wikiqa': {
+      await using ranker = await ElasticRanker.load(model, load);
+      yield* evaluateWikiQa({ ranker, ...rest });
       return;
     }
     case 'sts': {
@@ -74,11 +118,6 @@ export async function* evaluate(options: EvaluateOptions): AsyncGenerator<Evalua
     case 'stsb': {
       await using ranker = await ElasticRanker.load(model, load);
       yield* evaluateRegression({ ranker, ...rest });
-      return;
-    }
-    case 'wikiqa': {
-      await using ranker = await ElasticRanker.load(model, load);
-      yield* evaluateWikiQa({ ranker, ...rest });
       return;
     }
     case 'sst2':

@@ -2,19 +2,21 @@
 import { ElasticError } from '../errors.js';
 
 /** The share of examples whose label was predicted. */
-export function accuracy(predicted: readonly number[], labels: readonly number[]): number {
+export function accuracy(predicted: ArrayLike<number>, labels: ArrayLike<number>): number {
   checkSameLength(predicted, labels);
-  return labels.filter((label, idx) => label === predicted[idx]).length / labels.length;
+  let right = 0;
+  for (let idx = 0; idx < labels.length; ++idx) if (labels[idx] === predicted[idx]) right += 1;
+  return right / labels.length;
 }
 
 /** Harmonic mean of precision and recall of label 1; 0 when nothing of label 1 was found. */
-export function f1(predicted: readonly number[], labels: readonly number[]): number {
+export function f1(predicted: ArrayLike<number>, labels: ArrayLike<number>): number {
   const { truePositive, falsePositive, falseNegative } = countOutcomes(predicted, labels);
   return truePositive === 0 ? 0 : (2 * truePositive) / (2 * truePositive + falsePositive + falseNegative);
 }
 
 /** Matthews correlation of two labels, 0 and 1, in [-1, 1]; 0 when either side has one label only. */
-export function matthews(predicted: readonly number[], labels: readonly number[]): number {
+export function matthews(predicted: ArrayLike<number>, labels: ArrayLike<number>): number {
   const { truePositive, falsePositive, falseNegative, trueNegative } = countOutcomes(predicted, labels);
   const spread =
     (truePositive + falsePositive) *
@@ -31,12 +33,12 @@ interface Outcomes {
   trueNegative: number;
 }
 
-function countOutcomes(predicted: readonly number[], labels: readonly number[]): Outcomes {
+function countOutcomes(predicted: ArrayLike<number>, labels: ArrayLike<number>): Outcomes {
   checkSameLength(predicted, labels);
   const outcomes: Outcomes = { truePositive: 0, falsePositive: 0, falseNegative: 0, trueNegative: 0 };
-  for (const [idx, label] of labels.entries()) {
+  for (let idx = 0; idx < labels.length; ++idx) {
     const guess = predicted[idx];
-    if (label === 1) outcomes[guess === 1 ? 'truePositive' : 'falseNegative'] += 1;
+    if (labels[idx] === 1) outcomes[guess === 1 ? 'truePositive' : 'falseNegative'] += 1;
     else outcomes[guess === 1 ? 'falsePositive' : 'trueNegative'] += 1;
   }
   return outcomes;

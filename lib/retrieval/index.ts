@@ -6,3 +6,5 @@ export { DenseRetriever } from './dense-retriever.js';
 export type { BuildOptions, RetrieveOptions, RetrieverDocument } from './dense-retriever.js';
 export { retrieveThenRerank } from './retrieve-then-rerank.js';
 export type { RerankedHit, RerankOptions } from './retrieve-then-rerank.js';
+export { listFiles, readProse } from './prose.js';
+export type { ProsePassage } from './prose.js';

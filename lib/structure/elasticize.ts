@@ -1,8 +1,7 @@
 /** An ordinary checkpoint in, an elastic one out. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { outgoingNorms, writePermutedCheckpoint } from '../binding/index.js';
-import { describeValue, ElasticError } from '../errors.js';
+import { writePermutedCheckpoint } from '../binding/index.js';
 import {
   checkElasticFile,
   computeFraction,
@@ -11,33 +10,18 @@ import {
   type ElasticFile,
   type LoadOptions,
 } from '../model/index.js';
-import { Tokenizer } from '../tokenizer/index.js';
 import type { Level, Pooling } from '../types.js';
-import { calibrate } from './calibrate.js';
-import { activationImportance, normalizePerLayer } from './importance.js';
+import { checkImportanceOptions, measureImportance, type ImportanceOptions } from './measure.js';
 import { OutputFolder } from './output-folder.js';
 import { checkLevels, composeOrders, rankStructures, type Ranking } from './ranking.js';
-import { sampleTexts } from './sample.js';
 
-export interface ElasticizeOptions extends Pick<LoadOptions, 'threads'> {
+interface CheckpointOptions extends Pick<LoadOptions, 'threads'> {
   /** folder of the checkpoint to read */
   model: string;
   /** folder of the checkpoint to write: it appears whole or not at all */
   output: string;
-  /** text of the kind the model will see; no labels are needed */
-  texts: Iterable<string> | AsyncIterable<string>;
   /** preserving levels; default 1, 0.5, 0.25, 0.1. Level 1 is always there. */
   levels?: readonly number[];
-  /**
-   * Divide the importance of each layer's heads, and of its neurons, by its L2 norm before the ranking over the whole model
-   * (as the paper does with gradients); default false, which keeps more quality with this importance: see
-   * docs/design/0003-label-free-ranking-without-layer-norm.md
-   */
-  normalizeLayers?: boolean;
-  /** how many of the texts to use; default 1024 */
-  maxExamples?: number;
-  /** picks them; default 1. The same texts, seed and numbers give the same checkpoint. */
-  seed?: number;
   /** replace an output that is already a checkpoint */
   overwrite?: boolean;
   /** longest text in tokens, here and as the new checkpoint's default; default what the checkpoint says */
@@ -45,37 +29,31 @@ export interface ElasticizeOptions extends Pick<LoadOptions, 'threads'> {
   /** how the new checkpoint makes one vector of a text; default what the checkpoint says */
   pooling?: Pooling;
   normalize?: boolean;
-  /** during calibration: texts done, of how many */
-  onProgress?: (done: number, total: number) => void;
-  signal?: AbortSignal;
 }
+
+export type ElasticizeOptions = CheckpointOptions & ImportanceOptions;
 
 export interface ElasticizeResult {
   /** falling, the first is 1 */
   levels: Level[];
-  /** texts and tokens that the ranking was measured on */
+  /** texts, pairs or lists, and tokens, that the ranking was measured on */
   examples: number;
   tokens: number;
 }
 
 const defaultLevels: readonly number[] = [1, 0.5, 0.25, 0.1];
-const defaultExamples = 1024;
-const defaultSeed = 1;
 
 /**
- * Ranks the heads and neurons of a checkpoint on calibration text (label-free: mean activation norm times norm of the
- * outgoing weights, ranked over the whole model) and writes it with each layer's heads and neurons in falling importance, so that every level is a prefix of every layer. The output is an ordinary checkpoint too: at level 1
+ * Ranks the heads and neurons of a checkpoint over the whole model and writes it with each layer's heads and neurons in falling
+ * importance, so that every level is a prefix of every layer. What they are ranked by: `importance`, by default the label-free
+ * 'activation-norm' measured on texts; 'mask-gradient' is the paper's. The output is an ordinary checkpoint too: at level 1
  * its outputs are those of the input up to rounding, for sums run in another order.
- * @throws ELASTICLM_ARGUMENT_INVALID, ELASTICLM_FILE_UNWRITABLE, ELASTICLM_STRUCTURE_INVALID, ELASTICLM_CALL_ABORTED and
- * what ElasticModel.load throws
+ * @throws ELASTICLM_ARGUMENT_INVALID, ELASTICLM_FILE_UNWRITABLE, ELASTICLM_STRUCTURE_INVALID, ELASTICLM_CALL_ABORTED,
+ * ELASTICLM_CONFIG_INVALID (a loss whose head the checkpoint lacks) and what ElasticModel.load throws
  */
 export async function elasticize(options: ElasticizeOptions): Promise<ElasticizeResult> {
   const levels = checkLevels(options.levels ?? defaultLevels);
-  const sample = {
-    size: checkCount(options.maxExamples ?? defaultExamples, 'maxExamples'),
-    seed: checkSeed(options.seed ?? defaultSeed),
-    signal: options.signal,
-  };
+  checkImportanceOptions(options);
   const folder = await OutputFolder.create(options.output, options.overwrite ?? false);
   try {
     const { threads } = options;
@@ -83,26 +61,18 @@ export async function elasticize(options: ElasticizeOptions): Promise<Elasticize
       backend: 'cpu', // the one that measures activations
       ...(threads === undefined ? {} : { threads }),
     });
-    const maxLength = options.maxLength ?? model.checkpoint.maxLength;
-    const texts = await sampleTexts(options.texts, sample);
-    const sums = await calibrate(model, await Tokenizer.load(model.directory), texts, {
-      maxLength,
-      onProgress: options.onProgress,
-      signal: options.signal,
-    });
     const { config } = model;
-    const source = { config, files: model.checkpoint.files };
-    const importance = activationImportance(sums, await outgoingNorms(source));
-    const normalizeLayers = options.normalizeLayers ?? false;
-    const comparable = normalizeLayers ? normalizePerLayer(importance, config.numLayers) : importance;
-    const ranking = rankStructures(comparable, config.numLayers, levels);
+    const maxLength = options.maxLength ?? model.checkpoint.maxLength;
+    const { importance, facts, tokens } = await measureImportance(model, { ...options, maxLength });
+    const ranking = rankStructures(importance, config.numLayers, levels);
     await folder.copyCompanions(model.directory);
+    const source = { config, files: model.checkpoint.files };
     await writePermutedCheckpoint(source, ranking.permutation, join(folder.path, 'model.safetensors'));
     const pooling = options.pooling ?? model.checkpoint.pooling;
     const normalize = options.normalize ?? model.checkpoint.normalize;
     await writeElasticFile(folder, model, {
       levels: ranking.levels,
-      importance: { method: methodName(normalizeLayers), examples: texts.length, seed: sample.seed },
+      importance: facts,
       permutation: permutationOf(model, ranking),
       maxLength,
       ...(pooling === undefined ? {} : { pooling }),
@@ -111,16 +81,12 @@ export async function elasticize(options: ElasticizeOptions): Promise<Elasticize
     await folder.commit();
     return {
       levels: ranking.levels.map((level) => ({ ...level, computeFraction: computeFraction(config, level) })),
-      examples: texts.length,
-      tokens: sums.numTokens,
+      examples: facts.examples,
+      tokens,
     };
   } finally {
     await folder.abandon();
   }
-}
-
-function methodName(normalizeLayers: boolean): string {
-  return normalizeLayers ? 'activation-norm-per-layer' : 'activation-norm';
 }
 
 /** Old places as they were before any elasticising: the input may be the output of another one. */
@@ -137,22 +103,4 @@ async function writeElasticFile(folder: OutputFolder, model: ElasticModel, file:
   const path = join(folder.path, 'elastic.json');
   checkElasticFile(file, path, model.config);
   await writeFile(path, serialiseElasticFile(file));
-}
-
-function checkCount(value: number, subject: string): number {
-  if (Number.isSafeInteger(value) && value >= 1) return value;
-  throw invalid(subject, 'a whole number of at least 1', value);
-}
-
-function checkSeed(value: number): number {
-  if (Number.isSafeInteger(value)) return value;
-  throw invalid('seed', 'a whole number', value);
-}
-
-function invalid(subject: string, expected: string, received: unknown): ElasticError {
-  return ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {
-    expected,
-    subject,
-    received: describeValue(received),
-  });
 }

@@ -113,15 +113,15 @@ function refuse(target: string, expected: string, names: readonly string[], reme
   });
 }
 
-async function writing<T>(target: string, write: () => Promise<T>): Promise<T> {
+/** Runs something that writes below `target`. @throws ELASTICLM_FILE_UNWRITABLE with the system's reason */
+export async function writing<T>(target: string, write: () => Promise<T>): Promise<T> {
   try {
     return await write();
   } catch (cause) {
     if (cause instanceof ElasticError) throw cause;
-    throw ElasticError.of(
-      'ELASTICLM_FILE_UNWRITABLE',
-      { expected: 'a place to write a checkpoint to', subject: target, received: (cause as Error).message },
-      { cause },
-    );
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const facts = { expected: 'a place to write to', subject: target, received: message };
+    const remedy = code === 'ENOSPC' ? { remedy: 'Free some space on the disk' } : {};
+    throw ElasticError.of('ELASTICLM_FILE_UNWRITABLE', { ...facts, ...remedy }, { cause });
   }
 }

@@ -8,6 +8,7 @@
 #include "addon/environment.h"
 #include "addon/index_object.h"
 #include "addon/model_object.h"
+#include "addon/trainer_object.h"
 #include "core/cpu_features.h"
 #include "search/vector_index.h"
 
@@ -48,6 +49,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   guarded(env, [&] { env.SetInstanceData(std::make_unique<Environment>(env).release()); });
   exports["Model"] = ModelObject::define(env);
   exports["Index"] = IndexObject::define(env);
+  exports["Trainer"] = TrainerObject::define(env);
   exports["cancel"] = Napi::Function::New<cancel>(env, "cancel");
   exports["writePermutedCheckpoint"] =
       Napi::Function::New<write_permuted_checkpoint_async>(env, "writePermutedCheckpoint");

@@ -141,6 +141,11 @@ std::vector<float> to_floats(const Napi::Value& value, const char* subject) {
   return {array.Data(), array.Data() + array.ElementLength()};
 }
 
+std::vector<double> to_doubles(const Napi::Value& value, const char* subject) {
+  const auto array = to_typed_array<Napi::Float64Array>(value, napi_float64_array, subject, "a Float64Array");
+  return {array.Data(), array.Data() + array.ElementLength()};
+}
+
 std::vector<Structure> to_structures(const Napi::Value& value, const EncoderConfig& config) {
   const Napi::Array array = to_array(value, "structures");
   std::vector<Structure> structures;
@@ -154,6 +159,26 @@ Permutation to_permutation(const Napi::Value& value) {
   const Napi::Object object = to_object(value, "permutation");
   return {to_orders(object["heads"], "permutation.heads"),
           to_orders(object["neurons"], "permutation.neurons")};
+}
+
+Precision to_precision(const Napi::Value& value) {
+  const std::string name = to_string(value, "precision");
+  for (const Precision precision : {Precision::kF32, Precision::kBF16, Precision::kI8}) {
+    if (name == precision_name(precision)) return precision;
+  }
+  fail_contract("precision", "f32, bf16 or i8");
+}
+
+Pooling to_pooling(const Napi::Value& value) {
+  const std::string name = to_string(value, "pooling");
+  if (name == "cls") return Pooling::kCls;
+  if (name == "mean") return Pooling::kMean;
+  fail_contract("pooling", "cls or mean");
+}
+
+PackedIds to_packed_ids(const Napi::Object& spec) {
+  return {to_int32s(spec["inputIds"], "inputIds"), to_int32s(spec["tokenTypeIds"], "tokenTypeIds"),
+          to_int32s(spec["cuSeqlens"], "cuSeqlens")};
 }
 
 OutputArray<float> to_float_output(const Napi::Value& value, const char* subject) {

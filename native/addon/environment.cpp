@@ -21,8 +21,8 @@ Environment::Environment(Napi::Env env) : env_(env) {
     fail_contract("environment", "a clean-up hook");
 }
 
-std::shared_ptr<Executor> Environment::create_executor(int num_threads) {
-  auto executor = std::make_shared<Executor>(num_threads, [this](Call* call) { post(call); });
+std::shared_ptr<Executor> Environment::create_executor(int num_threads, Concurrency concurrency) {
+  auto executor = std::make_shared<Executor>(num_threads, concurrency, [this](Call* call) { post(call); });
   executors_.insert(executor);
   return executor;
 }
@@ -34,7 +34,7 @@ const std::shared_ptr<Executor>& Environment::tools() {
 
 Napi::Value Environment::start(const std::shared_ptr<Executor>& executor, Work work, Napi::Value outputs) {
   if (executor->closing()) {
-    fail(ErrorCode::kModelClosed, {"an open model or index", "a call", "a closed one", ""});
+    fail(ErrorCode::kModelClosed, {"an open model, index or trainer", "a call", "a closed one", ""});
   }
   Call& call = create_call(executor, std::move(work));
   if (!outputs.IsEmpty()) napi_create_reference(env_, outputs, 1, &call.outputs);
@@ -45,7 +45,7 @@ Napi::Value Environment::start(const std::shared_ptr<Executor>& executor, Work w
 
 Napi::Value Environment::close(const std::shared_ptr<Executor>& executor, Work release) {
   if (executor->closing()) {
-    fail(ErrorCode::kModelClosed, {"an open model or index", "close()", "a closed one", ""});
+    fail(ErrorCode::kModelClosed, {"an open model, index or trainer", "close()", "a closed one", ""});
   }
   Call& call = create_call(executor, std::move(release));
   const Napi::Value result = promise_of(call);

@@ -23,7 +23,8 @@ class Environment {
 
   static Environment& of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
-  std::shared_ptr<Executor> create_executor(int num_threads);
+  std::shared_ptr<Executor> create_executor(int num_threads,
+                                            Concurrency concurrency = Concurrency::kParallel);
   // One thread for work that belongs to no model, started by its first use.
   const std::shared_ptr<Executor>& tools();
 

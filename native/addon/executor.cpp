@@ -4,8 +4,9 @@
 
 namespace elasticlm {
 
-Executor::Executor(int num_threads, Finished finished)
+Executor::Executor(int num_threads, Concurrency concurrency, Finished finished)
     : num_threads_(num_threads),
+      concurrency_(concurrency),
       finished_(std::move(finished)),
       pool_(std::make_unique<ThreadPool>(num_threads)),
       running_pool_(*pool_) {}
@@ -26,7 +27,7 @@ void Executor::enqueue(Call* call) {
     waiting_.push_back(call);
   }
   // The job names no call: the one in front may be removed before a thread is free.
-  pool_->submit([this](int worker_idx) { run_next(worker_idx); });
+  pool_->submit([this](int worker_idx) { run_waiting(worker_idx); });
 }
 
 bool Executor::remove(Call* call) {
@@ -48,18 +49,35 @@ void Executor::stop() {
   pool_.reset();
 }
 
-void Executor::run_next(int worker_idx) {
-  Call* call = nullptr;
-  {
-    std::lock_guard lock(mutex_);
-    if (waiting_.empty()) return;
-    call = waiting_.front();
-    waiting_.pop_front();
-  }
+// As many jobs as calls were queued, so one call each; where they take turns, whoever runs one runs those too
+// whose jobs came meanwhile and found it running.
+void Executor::run_waiting(int worker_idx) {
+  do {
+    Call* const call = begin_next();
+    if (call == nullptr) return;
+    run(call, worker_idx);
+  } while (concurrency_ == Concurrency::kOneAtATime);
+}
+
+Call* Executor::begin_next() {
+  std::lock_guard lock(mutex_);
+  const bool must_wait = concurrency_ == Concurrency::kOneAtATime && num_running_ > 0;
+  if (waiting_.empty() || must_wait) return nullptr;
+  Call* const call = waiting_.front();
+  waiting_.pop_front();
+  ++num_running_;
+  return call;
+}
+
+void Executor::run(Call* call, int worker_idx) {
   try {
     call->work({running_pool_, worker_idx, call->aborted});
   } catch (...) {
     call->failure = current_failure();
+  }
+  {
+    std::lock_guard lock(mutex_);
+    --num_running_;
   }
   finished_(call);
 }

@@ -37,12 +37,15 @@ struct Call {
   napi_ref outputs = nullptr;        // keeps the arrays that `work` writes to
 };
 
+// Whether calls may run at the same time. Either way they begin in the order in which they were submitted.
+enum class Concurrency { kParallel, kOneAtATime };
+
 // All methods are for the JavaScript thread. The environment owns the calls.
 class Executor {
  public:
   using Finished = std::function<void(Call*)>;
   // `finished` is called on a thread of the pool for every call that has run.
-  Executor(int num_threads, Finished finished);
+  Executor(int num_threads, Concurrency concurrency, Finished finished);
 
   // Runs `call` after those submitted before it have begun.
   void submit(Call* call);
@@ -63,14 +66,18 @@ class Executor {
 
  private:
   void enqueue(Call* call);
-  void run_next(int worker_idx);
+  void run_waiting(int worker_idx);
+  Call* begin_next();
+  void run(Call* call, int worker_idx);
 
   const int num_threads_;
+  const Concurrency concurrency_;
   const Finished finished_;
   int64_t unsettled_ = 0;  // submitted and not settled, the last call not counted
   Call* last_ = nullptr;
   std::mutex mutex_;
   std::deque<Call*> waiting_;  // guarded by mutex_
+  int num_running_ = 0;        // guarded by mutex_
   std::unique_ptr<ThreadPool> pool_;
   ThreadPool& running_pool_;  // what jobs use: `pool_` is already empty while its destructor waits for them
 };

@@ -13,12 +13,10 @@ namespace {
 
 // What a forward reads, owned by its call.
 struct OwnedBatch {
-  std::vector<int32_t> input_ids;
-  std::vector<int32_t> token_type_ids;
-  std::vector<int32_t> cu_seqlens;
+  PackedIds ids;
   std::vector<int32_t> structure_idx;
 
-  Batch view() const { return {input_ids, token_type_ids, cu_seqlens, structure_idx}; }
+  Batch view() const { return {ids.input_ids, ids.token_type_ids, ids.cu_seqlens, structure_idx}; }
 };
 
 struct ForwardRequest {
@@ -27,13 +25,6 @@ struct ForwardRequest {
   ForwardOptions options;
   OutputArray<float> out;
 };
-
-OwnedBatch to_batch(const Napi::Object& spec) {
-  return {to_int32s(spec["inputIds"], "inputIds"),
-          to_int32s(spec["tokenTypeIds"], "tokenTypeIds"),
-          to_int32s(spec["cuSeqlens"], "cuSeqlens"),
-          {}};
-}
 
 std::vector<Structure> to_own_structures(const Napi::Object& spec, const EncoderConfig& config) {
   const Napi::Value structures = spec["structures"];
@@ -46,13 +37,6 @@ Output to_output(const std::string& name) {
   if (name == "pooler") return Output::kPooler;
   if (name == "logits") return Output::kLogits;
   fail_contract("output", "hidden, pooled, pooler or logits");
-}
-
-Precision to_precision(const std::string& name) {
-  for (const Precision precision : {Precision::kF32, Precision::kBF16, Precision::kI8}) {
-    if (name == precision_name(precision)) return precision;
-  }
-  fail_contract("precision", "f32, bf16 or i8");
 }
 
 DType to_dtype(const std::string& name) {
@@ -82,18 +66,13 @@ Napi::Object device_value(Napi::Env env, const DeviceSummary& device) {
   return value;
 }
 
-Pooling to_pooling(const std::string& name) {
-  if (name == "cls") return Pooling::kCls;
-  if (name == "mean") return Pooling::kMean;
-  fail_contract("pooling", "cls or mean");
-}
-
 // A batch of the same shape whose ids cannot be wrong: `plan` has only shapes, and is checked by the same
 // rules.
 void validate_shape(const OwnedBatch& batch, const EncoderConfig& config, int64_t num_structures) {
-  const int64_t total_tokens = batch.cu_seqlens.empty() ? 0 : std::max(batch.cu_seqlens.back(), 0);
+  const std::vector<int32_t>& cu_seqlens = batch.ids.cu_seqlens;
+  const int64_t total_tokens = cu_seqlens.empty() ? 0 : std::max(cu_seqlens.back(), 0);
   const std::vector<int32_t> zeros(static_cast<size_t>(total_tokens));
-  validate(Batch{zeros, zeros, batch.cu_seqlens, batch.structure_idx}, config, num_structures);
+  validate(Batch{zeros, zeros, cu_seqlens, batch.structure_idx}, config, num_structures);
 }
 
 }  // namespace
@@ -122,7 +101,7 @@ ModelObject::ModelObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     backend.cuda = to_cuda_choice(spec["cuda"]);
     if (!backend.cuda.has_value()) {
       backend.isa = choose_isa(to_string(spec["isa"], "isa"));
-      backend.precision = to_precision(to_string(spec["precision"], "precision"));
+      backend.precision = to_precision(spec["precision"]);
     }
     backend.num_threads = static_cast<int>(to_count(spec["threads"], "threads"));
     executor_ = Environment::of(info.Env()).create_executor(backend.num_threads);
@@ -176,11 +155,11 @@ Napi::Value ModelObject::forward(const Napi::CallbackInfo& info) {
     backend();
     const Napi::Object spec = to_object(info[0], "spec");
     const auto request = std::make_shared<ForwardRequest>();
-    request->batch = to_batch(spec);
+    request->batch.ids = to_packed_ids(spec);
     request->batch.structure_idx = to_int32s(spec["structureIdx"], "structureIdx");
     request->structures = to_own_structures(spec, state_->spec.config);
     request->options.output = to_output(to_string(spec["output"], "output"));
-    request->options.pooling = to_pooling(to_string(spec["pooling"], "pooling"));
+    request->options.pooling = to_pooling(spec["pooling"]);
     request->options.normalize = to_bool(spec["normalize"], "normalize");
     request->out = to_float_output(spec["out"], "out");
     const auto work = [state = state_, request](const Job& job) {
@@ -204,10 +183,10 @@ Napi::Value ModelObject::plan(const Napi::CallbackInfo& info) {
     const std::vector<Structure> own = to_own_structures(spec, state_->spec.config);
     const size_t num_structures = own.empty() ? state_->spec.structures.size() : own.size();
     OwnedBatch batch;
-    batch.cu_seqlens = to_int32s(spec["cuSeqlens"], "cuSeqlens");
+    batch.ids.cu_seqlens = to_int32s(spec["cuSeqlens"], "cuSeqlens");
     batch.structure_idx = to_int32s(spec["structureIdx"], "structureIdx");
     validate_shape(batch, state_->spec.config, static_cast<int64_t>(num_structures));
-    const BatchShape shape{batch.cu_seqlens, batch.structure_idx};
+    const BatchShape shape{batch.ids.cu_seqlens, batch.structure_idx};
     return Napi::String::New(info.Env(), backend().plan_text(shape, own));
   });
 }
@@ -215,8 +194,9 @@ Napi::Value ModelObject::plan(const Napi::CallbackInfo& info) {
 Napi::Value ModelObject::calibrate(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     backend();
-    const auto batch = std::make_shared<OwnedBatch>(to_batch(to_object(info[0], "batch")));
-    batch->structure_idx.resize(batch->cu_seqlens.empty() ? 0 : batch->cu_seqlens.size() - 1);
+    const auto batch = std::make_shared<OwnedBatch>();
+    batch->ids = to_packed_ids(to_object(info[0], "batch"));
+    batch->structure_idx.resize(batch->ids.cu_seqlens.empty() ? 0 : batch->ids.cu_seqlens.size() - 1);
     const OutputArray<double> heads = to_double_output(info[1], "heads");
     const OutputArray<double> neurons = to_double_output(info[2], "neurons");
     const auto work = [state = state_, batch, heads, neurons](const Job& job) {

@@ -1,9 +1,12 @@
 /** How long the event loop is held while the library works, beside how long it is held when nothing happens. */
+import path from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
-import { ElasticDenser, ElasticModel, packBatch } from '../../lib/index.js';
+import { ElasticDenser, ElasticModel, packBatch, train } from '../../lib/index.js';
+import { readCheckpoint } from '../../lib/model/index.js';
 import { defaultModelDirectory } from '../support/default-model.js';
+import { RandomData } from '../support/train-data.js';
 import { documentTexts } from './support/data.js';
 import { elasticDefaultModel } from './support/elastic-checkpoint.js';
 import { storeResult } from './support/result.js';
@@ -99,6 +102,25 @@ describe('the event loop', () => {
       const model = await ElasticModel.load(defaultModelDirectory());
       await model.close();
     });
+  });
+
+  it('runs on while a training takes its steps and writes its state', async () => {
+    await using checkpoint = await elasticDefaultModel(calibrationExamples);
+    const { config } = await readCheckpoint(checkpoint.directory);
+    const data = new RandomData({ config, size: 4000, lengths: [16, 256] });
+    let runs = 0;
+    await check('train() of the default model at four levels, 4 steps of 2,048 tokens', () =>
+      train({
+        student: checkpoint.directory,
+        teacher: checkpoint.directory,
+        output: path.join(checkpoint.directory, `run-${runs++}`),
+        data,
+        objective: { embedding: { cosineWeight: 1 } },
+        learningRate: 1e-5,
+        steps: 4,
+        checkpointEverySteps: 2,
+      }),
+    );
   });
 
   // Also when a bar is missed: the record then shows by how much.

@@ -1,6 +1,6 @@
 /** What the default model is worth on real collections, through the command line, against published references. */
 import { describe, expect, it } from 'vitest';
-import type { RetrievalResult, StsResult } from '../../lib/index.js';
+import type { CorrelationResult, RetrievalResult } from '../../lib/index.js';
 import { defaultModelDirectory } from '../support/default-model.js';
 import { runCliForJson } from '../support/run-cli.js';
 import { dataPath } from './support/data.js';
@@ -12,7 +12,7 @@ const maxLength = ['--max-length', '256'];
 const calibrationExamples = 1024;
 
 /** What has passed so far; the last test stores it. */
-const levelOne: { scifact?: RetrievalResult; cranfield?: RetrievalResult; stsb?: StsResult } = {};
+const levelOne: { scifact?: RetrievalResult; cranfield?: RetrievalResult; stsb?: CorrelationResult } = {};
 
 async function evalRetrieval(
   model: string,
@@ -23,9 +23,9 @@ async function evalRetrieval(
   return runCliForJson<RetrievalResult>(['eval', model, ...task, ...maxLength, ...more]);
 }
 
-async function evalSts(model: string, ...more: string[]): Promise<StsResult[]> {
+async function evalSts(model: string, ...more: string[]): Promise<CorrelationResult[]> {
   const task = ['--task', 'sts', '--data', dataPath('glue', 'STS-B')];
-  return runCliForJson<StsResult>(['eval', model, ...task, ...maxLength, ...more]);
+  return runCliForJson<CorrelationResult>(['eval', model, ...task, ...maxLength, ...more]);
 }
 
 describe('the default model at level 1', () => {

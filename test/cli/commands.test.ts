@@ -8,7 +8,18 @@ import { errorCodes } from '../../lib/index.js';
 import { configOf, evenLevels, writeTinyCheckpoint } from '../support/checkpoint.js';
 import { cliArguments, parseJsonLines, runCli, runCliForJson } from '../support/run-cli.js';
 
-const commands = ['info', 'elasticize', 'embed', 'rank', 'search', 'eval', 'bench'];
+const commands = [
+  'info',
+  'elasticize',
+  'embed',
+  'rank',
+  'search',
+  'eval',
+  'finetune',
+  'distill',
+  'chart',
+  'bench',
+];
 /** Each test starts one to five processes, which a busy machine takes its time over. */
 vi.setConfig({ testTimeout: 120_000 });
 

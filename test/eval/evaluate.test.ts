@@ -1,9 +1,8 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   evaluate,
+  evaluateAnswers,
   evaluateRetrieval,
   pearson,
   spearman,
@@ -16,19 +15,22 @@ import {
 import { ElasticClassifier, ElasticDenser, ElasticRanker } from '../../lib/heads/index.js';
 import { configOf, evenLevels, writeTinyCheckpoint } from '../support/checkpoint.js';
 import { expectRejection } from '../support/expect-code.js';
+import { all, DataFolder, tableOf } from '../support/files.js';
+import { Random } from '../support/random.js';
 
 const elastic = evenLevels(configOf(), [0.5]);
 const words = ['fox', 'dog', 'gene', 'cell', 'river', 'city', 'lazy', 'quick'];
 
-let folder: string;
+let checkpoints: DataFolder;
+let folder: DataFolder;
 let data: string;
 /** checkpoints by the number of their labels */
 let models: Record<0 | 1 | 2 | 3, string>;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'elasticlm-evaluate-'));
+  checkpoints = await DataFolder.create();
   const write = (name: string, labels?: number): string => {
-    const directory = join(folder, name);
+    const directory = join(checkpoints.path, name);
     writeTinyCheckpoint(directory, { elastic, ...(labels === undefined ? {} : { labels }) });
     return directory;
   };
@@ -36,23 +38,20 @@ beforeAll(async () => {
 });
 
 beforeEach(async () => {
-  data = await mkdtemp(join(folder, 'data-'));
+  folder = await DataFolder.create();
+  data = folder.path;
+});
+
+afterEach(async () => {
+  await folder.remove();
 });
 
 afterAll(async () => {
-  await rm(folder, { recursive: true });
+  await checkpoints.remove();
 });
 
-async function write(name: string, lines: readonly string[]): Promise<void> {
-  const path = join(data, name);
-  await mkdir(dirname(path), { recursive: true });
-  await writeFile(path, lines.map((line) => `${line}\n`).join(''));
-}
-
-async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const list: T[] = [];
-  for await (const item of items) list.push(item);
-  return list;
+function write(name: string, lines: readonly string[]): Promise<void> {
+  return folder.write(name, lines.map((line) => `${line}\n`).join(''));
 }
 
 function run(
@@ -201,7 +200,7 @@ describe('evaluate() of classification', () => {
     const [byPosition] = await run('sst2', models[2]);
     expect(byPosition).toEqual({ task: 'sst2', level: 1, examples: 8, accuracy: agreeing / 8 });
 
-    const swapped = join(folder, 'swapped');
+    const swapped = join(checkpoints.path, 'swapped');
     const config = { id2label: { 0: 'POSITIVE', 1: 'NEGATIVE' }, label2id: { POSITIVE: 0, NEGATIVE: 1 } };
     writeTinyCheckpoint(swapped, { labels: 2, elastic, config });
     const [byName] = await run('sst2', swapped);
@@ -224,6 +223,44 @@ describe('evaluate() of classification', () => {
       'examples',
       'matthews',
     ]);
+  });
+
+  it("gives MNLI's accuracy on matched and mismatched examples", async () => {
+    const labels = ['entailment', 'neutral', 'contradiction'];
+    const header = 'index\tsentence1\tsentence2\tgold_label';
+    const matched = words.map((word, idx) => `${idx}\t${word}\tfox\t${labels[idx % 3]!}`);
+    const mismatched = words
+      .slice(0, 5)
+      .map((word, idx) => `${idx}\t${word}\tdog\t${labels[(idx + 1) % 3]!}`);
+    await write('dev_matched.tsv', [header, ...matched]);
+    await write('dev_mismatched.tsv', [header, ...mismatched]);
+    await using classifier = await ElasticClassifier.load(models[3]);
+    const right = async (count: number, second: string, shift: number): Promise<number> => {
+      const pairs = words.slice(0, count).map((word) => [word, second] as const);
+      const found = await classifier.classify(pairs, { level: 0.5 });
+      return found.filter(({ label }, idx) => label === `label-${(idx + shift) % 3}`).length;
+    };
+    const [result] = await run('mnli', models[3], { levels: [0.5] });
+    expect(result).toEqual({
+      task: 'mnli',
+      level: 0.5,
+      examples: 8,
+      examplesMismatched: 5,
+      accuracy: (await right(8, 'fox', 0)) / 8,
+      accuracyMismatched: (await right(5, 'dog', 1)) / 5,
+    });
+    const [alone] = await run('mnli', models[3], { levels: [0.5], split: 'dev_mismatched' });
+    expect(alone).toEqual({
+      task: 'mnli',
+      level: 0.5,
+      examples: 5,
+      accuracy: result!['accuracyMismatched' as keyof EvaluationResult],
+    });
+  });
+
+  it('refuses a split without examples', async () => {
+    await write('dev.tsv', ['sentence\tlabel']);
+    await expectRejection(run('sst2', models[2]), 'ELASTICLM_DATA_INVALID', /at least one example of dev/);
   });
 
   it('refuses a model with another head', async () => {
@@ -253,10 +290,105 @@ describe('evaluate() of wikiqa', () => {
   });
 });
 
+describe('evaluate() of nq and triviaqa', () => {
+  const random = new Random(11);
+  const phrase = (): string =>
+    Array.from({ length: random.integer(1, 6) }, () => random.pick(words)).join(' ');
+  const passages = Array.from({ length: 300 }, () => ({ title: phrase(), text: phrase() }));
+  const questions = Array.from({ length: 40 }, (_, idx) => ({
+    question: phrase(),
+    // of five or six words, so that not every question is answered by the best hundred
+    answers: idx % 7 === 0 ? ['', 'nowhere'] : [random.pick(passages).text.toUpperCase(), 'nowhere'],
+  }));
+
+  beforeEach(async () => {
+    const rows = passages.map(({ title, text }, idx) => [idx + 1, `"${text}"`, title]);
+    await folder.write('psgs_w100.tsv', tableOf([['id', 'text', 'title'], ...rows]));
+  });
+
+  /** The share of questions with an answer among the best `k` passages, word by word. */
+  async function answerRecall(level: number, k: number): Promise<number> {
+    await using denser = await ElasticDenser.load(models[0]);
+    const { data: vectors, dims } = await denser.encode(
+      passages.map(({ title, text }) => `${title} ${text}`),
+    );
+    const encoded = await denser.encode(
+      questions.map(({ question }) => question),
+      { level },
+    );
+    const answered = questions.filter(({ answers }, query) => {
+      const own = encoded.data.subarray(query * dims, (query + 1) * dims);
+      const scores = passages.map((_, idx) =>
+        own.reduce((sum, value, i) => sum + value * vectors[idx * dims + i]!, 0),
+      );
+      const best = passages.map((_, idx) => idx).sort((a, b) => scores[b]! - scores[a]! || a - b);
+      return best
+        .slice(0, k)
+        .some((idx) =>
+          answers.some(
+            (answer) => answer !== '' && ` ${passages[idx]!.text} `.includes(` ${answer.toLowerCase()} `),
+          ),
+        );
+    });
+    return answered.length / questions.length;
+  }
+
+  it.each(['nq', 'triviaqa'] as const)('%s: an answer among the best 20 and 100 passages', async (task) => {
+    await (task === 'nq'
+      ? write(
+          'NQ-open.dev.jsonl',
+          questions.map(({ question, answers }) => JSON.stringify({ question, answer: answers })),
+        )
+      : folder.write(
+          'unfiltered-web-dev.json',
+          JSON.stringify({
+            Data: questions.map(({ question, answers: [Value, ...Aliases] }) => ({
+              Question: question,
+              Answer: { Value, Aliases },
+            })),
+          }),
+        ));
+    const results = await run(task, models[0], { split: 'dev', indexLevel: 1 });
+    for (const [idx, level] of [1, 0.5].entries()) {
+      const [best20, best100] = [await answerRecall(level, 20), await answerRecall(level, 100)];
+      expect(results[idx]).toMatchObject({
+        task,
+        level,
+        indexLevel: 1,
+        queries: 40,
+        'answerRecall@20': best20,
+        'answerRecall@100': best100,
+      });
+      expect(0 < best20 && best20 < best100 && best100 < 1).toBe(true);
+    }
+  });
+
+  it('gives the same in parts of any size', async () => {
+    await write(
+      'nq-test.qa.csv',
+      questions.map(
+        ({ question, answers }) => `${question}\t${JSON.stringify(answers).replaceAll('"', "'")}`,
+      ),
+    );
+    await using denser = await ElasticDenser.load(models[0]);
+    const runs = [300, 64, 1].map(async (documentsPerPart) => {
+      const results = await all(evaluateAnswers({ task: 'nq', denser, data, documentsPerPart }));
+      return results.map((result) => [result['answerRecall@20'], result['answerRecall@100']]);
+    });
+    const [whole, ...parts] = await Promise.all(runs);
+    for (const part of parts) expect(part).toEqual(whole);
+  });
+
+  it('refuses a file without questions', async () => {
+    await folder.write('nq-test.qa.csv', '');
+    await expectRejection(run('nq', models[0]), 'ELASTICLM_DATA_INVALID', /at least one question/);
+  });
+});
+
 describe('evaluate()', () => {
   it('refuses unknown tasks and options that the task does not have', async () => {
     const task = 'squad' as EvaluationTask;
-    await expectRejection(run(task, models[0]), 'ELASTICLM_ARGUMENT_INVALID', /retrieval, sts/);
+    await expectRejection(run(task, models[0]), 'ELASTICLM_ARGUMENT_INVALID', /retrieval, nq/);
     await expectRejection(
       run('sts', models[0], { indexLevel: 1 }),
       'ELASTICLM_ARGUMENT_INVALID',

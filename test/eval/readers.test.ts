@@ -1,6 +1,6 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   documentText,
@@ -9,29 +9,25 @@ import {
   readBeirQueries,
   readGlue,
   readWikiQa,
+  type GlueTask,
 } from '../../lib/eval/index.js';
 import { expectRejection } from '../support/expect-code.js';
+import { all, DataFolder } from '../support/files.js';
 
+let data: DataFolder;
 let folder: string;
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'elasticlm-eval-'));
+  data = await DataFolder.create();
+  folder = data.path;
 });
 
 afterEach(async () => {
-  await rm(folder, { recursive: true });
+  await data.remove();
 });
 
-async function write(name: string, content: string | Uint8Array): Promise<void> {
-  const path = join(folder, name);
-  await mkdir(dirname(path), { recursive: true });
-  await writeFile(path, content);
-}
-
-async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const list: T[] = [];
-  for await (const item of items) list.push(item);
-  return list;
+function write(name: string, content: string | Uint8Array): Promise<void> {
+  return data.write(name, content);
 }
 
 describe('readBeirCorpus()', () => {
@@ -85,8 +81,8 @@ describe('readBeirCorpus()', () => {
 
 describe('documentText()', () => {
   it('joins title and text by one space, and adds none to a text without a title', () => {
-    expect(documentText({ id: '1', title: 't', text: 'x' })).toBe('t x');
-    expect(documentText({ id: '1', title: '', text: 'x' })).toBe('x');
+    expect(documentText({ title: 't', text: 'x' })).toBe('t x');
+    expect(documentText({ title: '', text: 'x' })).toBe('x');
   });
 });
 
@@ -117,10 +113,22 @@ describe('readBeirQueries(), readBeirQrels()', () => {
       ['query-id\tcorpus-id\tscore\nq1\td1\tx\n', /number in column "score".*line 2/],
       ['query-id\tcorpus-id\tscore\nq1\td1\t\n', /number in column "score".*line 2/],
       ['query-id\tcorpus-id\tscore\nq1\td1\t0.5\n', /whole relevance.*line 2/],
+      ['query-id\tcorpus-id\tscore\nq1\td1\t1\t1\n', /at most 3 cells.*line 2.*received 4/],
+      [
+        'query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td1\t2\n',
+        /relevance 1, as given before.*line 3.*received 2/,
+      ],
     ] as const) {
       await write('qrels/test.tsv', content);
       await expectRejection(readBeirQrels(folder, 'test'), 'ELASTICLM_DATA_INVALID', reason);
     }
+  });
+});
+
+describe('readBeirQrels()', () => {
+  it('takes a judgment that is given twice alike once', async () => {
+    await write('qrels/test.tsv', 'query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td1\t2\n');
+    expect(await readBeirQrels(folder, 'test')).toEqual(new Map([['q1', new Map([['d1', 2]])]]));
   });
 });
 
@@ -173,6 +181,67 @@ describe('readGlue()', () => {
     });
   }
 
+  it('reads a byte order mark, line ends of Windows, quotes and empty lines as the official readers do', async () => {
+    await write('dev.tsv', '\uFEFFsentence\tlabel\r\n"quoted" text"\t1\r\n\r\n\t0\r\n "x\t1');
+    expect(await all(readGlue('sst2', folder))).toEqual([
+      { texts: '"quoted" text"', target: 1 },
+      { texts: '', target: 0 },
+      { texts: ' "x', target: 1 },
+    ]);
+  });
+
+  it("reads GLUE's own files of MRPC before those of the corpus, and compressed ones", async () => {
+    const header = 'Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n';
+    await write('msr_paraphrase_test.txt', `${header}0\t1\t2\tcorpus\tb\n`);
+    await write('msr_paraphrase_train.txt', `${header}0\t1\t2\ttrain\tb\n`);
+    expect(await all(readGlue('mrpc', folder))).toEqual([{ texts: ['corpus', 'b'], target: 0 }]);
+    expect(await all(readGlue('mrpc', folder, 'train'))).toEqual([{ texts: ['train', 'b'], target: 0 }]);
+    await write('dev.tsv.gz', gzipSync(`${header}1\t1\t2\tglue\tb\n`));
+    expect(await all(readGlue('mrpc', folder))).toEqual([{ texts: ['glue', 'b'], target: 1 }]);
+  });
+
+  it('reads the matched and the mismatched examples of MNLI as splits of their own, and its train split', async () => {
+    for (const split of ['train', 'dev_matched', 'dev_mismatched']) {
+      await write(`${split}.tsv`, `index\tsentence1\tsentence2\tgold_label\n0\t${split}\tb\tneutral\n`);
+    }
+    const expectFirst = async (split: string | undefined, text: string): Promise<void> => {
+      expect(await all(readGlue('mnli', folder, split))).toEqual([{ texts: [text, 'b'], target: 1 }]);
+    };
+    await expectFirst(undefined, 'dev_matched');
+    await expectFirst('dev_mismatched', 'dev_mismatched');
+    await expectFirst('train', 'train');
+  });
+
+  it('leaves out broken rows of QQP, as its official readers do, and of no other task', async () => {
+    const header = 'id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n';
+    await write(
+      'QQP/train.tsv',
+      `${header}0\t1\t2\tbegins\nends\tb\t1\n1\t3\t4\ta\tb\t0\n2\t5\t6\ta\tb\tc\t1\n`,
+    );
+    expect(await all(readGlue('qqp', folder, 'train'))).toEqual([{ texts: ['a', 'b'], target: 0 }]);
+    await write('dev.tsv', 'index\tquestion\tsentence\tlabel\n0\tq\n');
+    await expectRejection(all(readGlue('qnli', folder)), 'ELASTICLM_DATA_INVALID', /"sentence".*line 2/);
+  });
+
+  it.each<[GlueTask, string, RegExp]>([
+    ['sst2', 'sentence\tlabel\na\tb\t1\n', /at most 2 cells.*line 2.*received 3/],
+    ['cola', 's\t1\t\ta\tb\n', /at most 4 cells.*line 1.*received 5/],
+    ['cola', 's\t1\n', /"sentence".*line 1.*2 cells/],
+    ['rte', 'sentence1\tsentence2\na\tb\n', /header with the column "label".*line 1/],
+    ['rte', 'sentence1\tsentence2\tlabel\na\tb\tneutral\n', /entailment, not_entailment.*line 2/],
+    [
+      'mnli',
+      'sentence1\tsentence2\tgold_label\na\tb\t-\n',
+      /entailment, neutral, contradiction.*line 2.*"-"/,
+    ],
+    ['mnli', 'sentence1\tsentence2\tgold_label\na\tb\t3\n', /contradiction.*line 2.*"3"/],
+    ['stsb', 'sentence1\tsentence2\tscore\na\tb\tgood\n', /number in column "score".*line 2/],
+    ['stsb', 'sentence1\tsentence2\tscore\na\tb\tInfinity\n', /number in column "score".*line 2/],
+  ])('refuses a wrong row of %s: %j', async (task, content, reason) => {
+    await write(task === 'mnli' ? 'dev_matched.tsv' : 'dev.tsv', content);
+    await expectRejection(all(readGlue(task, folder)), 'ELASTICLM_DATA_INVALID', reason);
+  });
+
   it('refuses a label that the task does not have', async () => {
     for (const label of ['2', '-1', '0.5', 'maybe', '']) {
       await write('dev.tsv', `sentence\tlabel\na\t${label}\n`);
@@ -202,6 +271,19 @@ describe('readWikiQa()', () => {
       },
       { question: 'q2', candidates: [{ sentence: 'c', answers: false }] },
     ]);
+  });
+
+  it('reads the official file', async () => {
+    const header = 'QuestionID\tQuestion\tDocumentID\tDocumentTitle\tSentenceID\tSentence\tLabel\r\n';
+    await write(
+      'WikiQA-dev.tsv',
+      `${header}Q1\tq\tD1\tTitle\tD1-0\tsays "a"\t0\r\nQ1\tq\tD1\tTitle\tD1-1\tb\t1\r\n`,
+    );
+    const candidates = [
+      { sentence: 'says "a"', answers: false },
+      { sentence: 'b', answers: true },
+    ];
+    expect(await all(readWikiQa(folder))).toEqual([{ question: 'q', candidates }]);
   });
 
   it('refuses another label than 0 and 1', async () => {

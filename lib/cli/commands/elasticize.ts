@@ -1,10 +1,28 @@
 import { stat } from 'node:fs/promises';
 import { Command, Option } from 'commander';
-import { elasticize } from '../../index.js';
+import {
+  elasticize,
+  GlueData,
+  importanceBatches,
+  importanceLosses,
+  loadTextPairs,
+  MlmData,
+  RankingData,
+  readProse,
+  readTexts,
+  TextData,
+  Tokenizer,
+  type ActivationNormOptions,
+  type DescribedData,
+  type GlueTask,
+  type ImportanceLoss,
+  type MaskGradientOptions,
+} from '../../index.js';
 import { readLines } from '../lines.js';
 import {
   given,
   jsonOption,
+  maxLengthOption,
   parseCount,
   parseLevels,
   parseWhole,
@@ -12,15 +30,23 @@ import {
   type CommonOptions,
 } from '../options.js';
 import { printJson, printTable, Progress } from '../output.js';
-import { readPassages } from '../passages.js';
 
 interface ElasticizeOptions extends CommonOptions {
-  text: string[];
+  text?: string[];
+  importance: 'activation-norm' | 'mask-gradient';
+  loss: ImportanceLoss;
+  task?: GlueTask;
+  data?: string;
   levels: number[];
   examples: number;
   seed: number;
   overwrite?: boolean;
 }
+
+const glueTasks: readonly GlueTask[] = ['sst2', 'mrpc', 'cola', 'rte', 'qnli', 'qqp', 'mnli', 'stsb'];
+
+/** Tokens of a text that importance by gradients is measured on: as long as the passages that models are trained with. */
+const defaultMaxLength = 128;
 
 export function elasticizeCommand(): Command {
   return new Command('elasticize')
@@ -29,10 +55,31 @@ export function elasticizeCommand(): Command {
     )
     .argument('<model>', 'folder of an ordinary checkpoint')
     .argument('<output>', 'folder to write')
-    .requiredOption(
+    .option(
       '--text <files...>',
-      'calibration text: folders and .md files by passage, other files (- for standard input) by line',
+      'calibration text: .jsonl (also .gz, .xz), folders and .md files by passage, other files by line (- for standard input, with activation-norm)',
     )
+    .addOption(
+      new Option(
+        '--importance <method>',
+        'activation-norm: forward passes, no labels; mask-gradient: gradients of a loss',
+      )
+        .choices(['activation-norm', 'mask-gradient'])
+        .default('activation-norm'),
+    )
+    .addOption(
+      new Option(
+        '--loss <name>',
+        'for mask-gradient; contrastive (halves of passages) and mlm need text alone',
+      )
+        .choices(importanceLosses)
+        .default('contrastive'),
+    )
+    .addOption(
+      new Option('--task <name>', 'GLUE task of the losses classification and regression').choices(glueTasks),
+    )
+    .option('--data <folder>', "files of that task, or WikiQA's for the loss ranking")
+    .addOption(maxLengthOption())
     .addOption(
       new Option('--levels <list>', 'preserving levels')
         .argParser(parseLevels)
@@ -46,19 +93,25 @@ export function elasticizeCommand(): Command {
     .action(runElasticize);
 }
 
-async function runElasticize(model: string, output: string, options: ElasticizeOptions): Promise<void> {
-  const progress = new Progress('calibrate');
+async function runElasticize(
+  model: string,
+  output: string,
+  options: ElasticizeOptions,
+  command: Command,
+): Promise<void> {
+  const progress = new Progress('importance');
   try {
     const result = await elasticize({
+      ...(options.importance === 'mask-gradient'
+        ? await maskGradients(model, options, command)
+        : activationNorms(options, command)),
       model,
       output,
-      texts: calibrationTexts(options.text),
       levels: options.levels,
-      maxExamples: options.examples,
       seed: options.seed,
       overwrite: options.overwrite === true,
       onProgress: (done, total) => progress.update(done, total),
-      ...given(options, 'threads'),
+      ...given(options, 'threads', 'maxLength'),
     });
     progress.stop();
     if (options.json === true) {
@@ -74,10 +127,68 @@ async function runElasticize(model: string, output: string, options: ElasticizeO
   }
 }
 
+function activationNorms(options: ElasticizeOptions, command: Command): ActivationNormOptions {
+  const texts = calibrationTexts(needed(options.text, '--text', command));
+  return { importance: 'activation-norm', texts, maxExamples: options.examples };
+}
+
+async function maskGradients(
+  model: string,
+  options: ElasticizeOptions,
+  command: Command,
+): Promise<MaskGradientOptions> {
+  const { loss, examples, seed } = options;
+  const data = await importanceData(await Tokenizer.load(model), options, command);
+  return {
+    importance: 'mask-gradient',
+    loss,
+    batches: importanceBatches(data, { maxExamples: examples, seed }),
+    numExamples: Math.min(examples, data.size),
+  };
+}
+
+async function importanceData(
+  tokenizer: Tokenizer,
+  options: ElasticizeOptions,
+  command: Command,
+): Promise<DescribedData> {
+  const { loss, seed, maxLength = defaultMaxLength } = options;
+  const common = { maxLength, seed };
+  switch (loss) {
+    case 'contrastive': {
+      const texts = readTexts(needed(options.text, '--text', command));
+      return loadTextPairs(texts, tokenizer, { ...common, pairing: 'halves' });
+    }
+    case 'mlm': {
+      const texts = readTexts(needed(options.text, '--text', command));
+      return new MlmData(
+        await TextData.load(texts, tokenizer, { ...common, shares: { passage: 1 } }),
+        tokenizer,
+      );
+    }
+    case 'classification':
+    case 'regression': {
+      const task = needed(options.task, '--task', command);
+      return GlueData.load(tokenizer, { ...common, task, data: needed(options.data, '--data', command) });
+    }
+    case 'ranking':
+      return RankingData.load(tokenizer, { ...common, data: needed(options.data, '--data', command) });
+  }
+}
+
+function needed<T>(value: T | undefined, flag: string, command: Command): T {
+  return value ?? command.error(`error: ${flag} is needed for this importance`);
+}
+
 async function* calibrationTexts(paths: readonly string[]): AsyncGenerator<string> {
   for (const path of paths) {
     const byPassage = path.endsWith('.md') || (path !== '-' && (await isFolder(path)));
-    for await (const { text } of byPassage ? readPassages([path]) : readLines(path)) yield text;
+    const texts = byPassage
+      ? readProse([path])
+      : /\.jsonl(\.gz|\.xz)?$/.test(path)
+        ? readTexts([path])
+        : readLines(path);
+    for await (const { text } of texts) yield text;
   }
 }
 

@@ -25,13 +25,16 @@ export function evalCommand(): Command {
     .description("a task's official metrics, level by level")
     .argument('<model>', 'folder of a checkpoint')
     .addOption(new Option('--task <name>', 'the task').choices(evaluationTasks).makeOptionMandatory())
-    .requiredOption('--data <folder>', "the task's files as published (BEIR layout for retrieval)")
-    .option('--split <name>', 'which split (default: test for retrieval, dev otherwise)')
+    .requiredOption('--data <folder>', "the task's files as published, see docs/evaluation.md")
+    .option(
+      '--split <name>',
+      'which split (default: test for retrieval, nq and triviaqa, dev.small for msmarco, dev otherwise)',
+    )
     .addOption(levelChoiceOption())
     .addOption(
       new Option(
         '--index-level <p>',
-        "level of the documents' vectors (default: each query level's own)",
+        "level of the documents' vectors where a collection is searched (default: each query level's own)",
       ).argParser(parseLevel),
     )
     .addOption(maxLengthOption());

@@ -4,9 +4,11 @@ import {
   DenseRetriever,
   ElasticDenser,
   ElasticError,
+  readProse,
   VectorIndex,
   type Hit,
   type LevelChoice,
+  type ProsePassage,
   type RetrieveOptions,
   type VectorPrecision,
 } from '../../index.js';
@@ -23,7 +25,6 @@ import {
   type ModelOptions,
 } from '../options.js';
 import { formatMs, printJson, printTable, Progress } from '../output.js';
-import { readPassages, type Passage } from '../passages.js';
 
 interface SearchOptions extends ModelOptions {
   query: string[];
@@ -113,8 +114,8 @@ async function openIndex(
   }
   const progress = new Progress('index');
   try {
-    const passages: Passage[] = [];
-    for await (const passage of readPassages(paths)) passages.push(passage);
+    const passages: ProsePassage[] = [];
+    for await (const passage of readProse(paths)) passages.push(passage);
     const retriever = await DenseRetriever.build(denser, passages, {
       level: indexLevel,
       path,

@@ -1,30 +1,39 @@
+/** Files of prose, cut into pieces that are searched or trained on. */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { ElasticError } from '../index.js';
+import { ElasticError } from '../errors.js';
 
 /** A piece of a file that is searched as one document. */
-export interface Passage {
+export interface ProsePassage {
   /** `path`, or `path#heading` in Markdown, with ` (n)` for the n-th piece of a long section */
   id: string;
+  /** the headings above it, joined by full stops; empty outside of Markdown */
+  title: string;
+  body: string;
+  /** title and body */
   text: string;
 }
 
 /** Long sections are cut near this many words: about 200 tokens, within the 256 that small encoders were trained for. */
 const maxWords = 150;
 
-const textExtensions = new Set(['.md', '.txt']);
+const isProse = (name: string): boolean => ['.md', '.txt'].includes(extname(name));
 
-/** Reads files and folders (for `.md` and `.txt` below them, in name order) and cuts them into passages. */
-export async function* readPassages(paths: readonly string[]): AsyncGenerator<Passage> {
+/**
+ * Reads files and folders (for `.md` and `.txt` below them, in name order) and cuts them into passages.
+ * @throws ELASTICLM_FILE_UNREADABLE
+ */
+export async function* readProse(paths: readonly string[]): AsyncGenerator<ProsePassage> {
   for (const path of paths) {
-    for await (const file of listFiles(path)) {
+    for await (const file of listFiles(path, isProse)) {
       const text = await readText(file);
       yield* extname(file) === '.md' ? markdownPassages(file, text) : plainPassages(file, text);
     }
   }
 }
 
-async function* listFiles(path: string): AsyncGenerator<string> {
+/** A file itself, or the files of a folder that are `wanted` by their names, in name order; hidden folders and node_modules left out. */
+export async function* listFiles(path: string, wanted: (name: string) => boolean): AsyncGenerator<string> {
   let isFolder: boolean;
   try {
     isFolder = (await stat(path)).isDirectory();
@@ -40,8 +49,8 @@ async function* listFiles(path: string): AsyncGenerator<string> {
   for (const entry of entries) {
     const child = join(path, entry.name);
     if (entry.isDirectory() && entry.name !== 'node_modules' && !entry.name.startsWith('.'))
-      yield* listFiles(child);
-    else if (entry.isFile() && textExtensions.has(extname(entry.name))) yield child;
+      yield* listFiles(child, wanted);
+    else if (entry.isFile() && wanted(entry.name)) yield child;
   }
 }
 
@@ -60,12 +69,12 @@ function unreadable(path: string, cause: unknown): ElasticError {
 }
 
 /** One passage per heading's section; a section's text begins with the headings above it, which say what it is about. */
-function* markdownPassages(file: string, markdown: string): Generator<Passage> {
+function* markdownPassages(file: string, markdown: string): Generator<ProsePassage> {
   // Sparse where a level of heading was skipped.
   const headings: (string | undefined)[] = [];
   let lines: string[] = [];
   let inCode = false;
-  const section = (): Iterable<Passage> => {
+  const section = (): Iterable<ProsePassage> => {
     const body = lines.join('\n');
     lines = [];
     const trail = headings.filter((heading) => heading !== undefined);
@@ -86,12 +95,12 @@ function* markdownPassages(file: string, markdown: string): Generator<Passage> {
   yield* section();
 }
 
-function* plainPassages(file: string, text: string): Generator<Passage> {
+function* plainPassages(file: string, text: string): Generator<ProsePassage> {
   yield* pieces(file, '', text);
 }
 
 /** Cuts between paragraphs where a section is long. */
-function* pieces(id: string, title: string, body: string): Generator<Passage> {
+function* pieces(id: string, title: string, body: string): Generator<ProsePassage> {
   const parts: { text: string; words: number }[] = [];
   for (const text of body.split(/\n\s*\n/).filter((paragraph) => paragraph.trim() !== '')) {
     const words = text.trim().split(/\s+/).length;
@@ -103,8 +112,18 @@ function* pieces(id: string, title: string, body: string): Generator<Passage> {
       parts.push({ text, words });
     }
   }
+  const oneLineTitle = oneLine(title);
   for (const [i, part] of parts.entries()) {
-    const text = title === '' ? part.text : `${title}. ${part.text}`;
-    yield { id: parts.length === 1 ? id : `${id} (${i + 1})`, text: text.replace(/\s+/g, ' ').trim() };
+    const body = oneLine(part.text);
+    yield {
+      id: parts.length === 1 ? id : `${id} (${i + 1})`,
+      title: oneLineTitle,
+      body,
+      text: title === '' ? body : `${oneLineTitle}. ${body}`,
+    };
   }
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, ' ').trim();
 }
