@@ -69,7 +69,7 @@ std::vector<float> check_padding_untouched(const TrainFixture& fixture, const Pa
 TEST_CASE("the f64 reference agrees with central differences for every parameter and mask") {
   constexpr double kStep = 1e-4;
   Random random(11);
-  for (int round = 0; round < 6; ++round) {
+  for (int round = 0; round < (kSanitized ? 1 : 6); ++round) {
     const TrainFixture fixture =
         make_train_fixture(random, {.num_structures = 1, .num_sequences = 2, .longest = 6});
     const EncoderConfig& config = fixture.layout->config;
@@ -128,7 +128,7 @@ TEST_CASE("the f64 reference agrees with central differences for every parameter
 TEST_CASE("gradients of one and of several SubLMs agree with f64 on every instruction set") {
   for (const Isa isa : supported_isas(Precision::kF32)) {
     Random random(21);
-    for (int round = 0; round < 24; ++round) {
+    for (int round = 0; round < (kSanitized ? 4 : 24); ++round) {
       const TrainFixture fixture = make_train_fixture(
           random, {.num_structures = 1 + round % 4, .num_sequences = 1 + round % 5, .longest = 40});
       const PassResult actual = run_pass(fixture, {.isa = isa});
@@ -146,7 +146,7 @@ TEST_CASE("gradients of one and of several SubLMs agree with f64 on every instru
 TEST_CASE("products in bf16 lose no more than twice what plain arithmetic in bf16 loses") {
   for (const Isa isa : supported_isas(Precision::kBF16)) {
     Random random(31);
-    for (int round = 0; round < 16; ++round) {
+    for (int round = 0; round < (kSanitized ? 4 : 16); ++round) {
       const TrainFixture fixture = make_train_fixture(
           random, {.num_structures = 1 + round % 4, .num_sequences = 1 + round % 5, .longest = 40});
       const PassResult actual = run_pass(fixture, {.isa = isa, .precision = Precision::kBF16});
@@ -172,7 +172,7 @@ TEST_CASE("mask gradients agree with f64 on every instruction set") {
   for (const Precision precision : {Precision::kF32, Precision::kBF16}) {
     for (const Isa isa : supported_isas(precision)) {
       Random random(41);
-      for (int round = 0; round < 8; ++round) {
+      for (int round = 0; round < (kSanitized ? 2 : 8); ++round) {
         TrainFixture fixture =
             make_train_fixture(random, {.num_structures = 1, .num_sequences = 3, .longest = 30});
         fixture.structures[0] = Structure::full(fixture.layout->config);
@@ -200,7 +200,7 @@ TEST_CASE("mask gradients agree with f64 on every instruction set") {
 TEST_CASE("the hidden states are those of inference over the written checkpoint") {
   for (const Isa isa : supported_isas(Precision::kF32)) {
     Random random(71);
-    for (int round = 0; round < 6; ++round) {
+    for (int round = 0; round < (kSanitized ? 2 : 6); ++round) {
       const TrainFixture fixture =
           make_train_fixture(random, {.num_structures = 3, .num_sequences = 4, .longest = 50});
       const PassResult trained = run_pass(fixture, {.isa = isa});
@@ -225,7 +225,7 @@ TEST_CASE("the hidden states are those of inference over the written checkpoint"
 
 TEST_CASE("q, k and v of the last layer stand head by head") {
   Random random(81);
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < (kSanitized ? 4 : 12); ++round) {
     TrainFixture fixture =
         make_train_fixture(random, {.num_structures = 1, .num_sequences = 2, .longest = 9});
     fixture.structures[0] = Structure::full(fixture.layout->config);
