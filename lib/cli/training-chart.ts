@@ -35,6 +35,8 @@ const gridColor = '#7d859040';
 const colors = ['#3b82f6', '#e0762b', '#2da44e', '#a371f7', '#d4427f', '#1b9aaa', '#9a6700', '#57606a'];
 /** More points than this cannot be told apart: means of as many neighbours as it takes. */
 const maxPoints = 400;
+/** A student begins as its teacher: its first losses at level 1 would leave the others' a tenth of the height. */
+const shownRatio = 1000;
 const ticksX = 8;
 const ticksY = 5;
 
@@ -115,14 +117,15 @@ function draw(panel: Panel, lastStep: number): string {
   const usesLog = panel.isLogarithmic && low > 0;
   // A single value would be a domain without extent.
   const spread = high > low ? 0 : Math.abs(high) * 0.1 || 1;
-  const domain = [usesLog ? low : low - spread, high + spread];
+  const top = high + spread;
+  const domain = usesLog ? [Math.max(low, top / shownRatio), top] : [low - spread, top];
   const range = [panelHeight, 0];
-  const y = usesLog ? scaleLog(domain, range).nice() : scaleLinear(domain, range).nice();
+  const y = usesLog ? scaleLog(domain, range).nice().clamp(true) : scaleLinear(domain, range).nice();
   const x = scaleLinear([0, lastStep], [margin.left, width - margin.right]);
   const path = line<Point>()
     .x(({ step }) => x(step))
     .y(({ value }) => y(value));
-  const label = y.tickFormat(ticksY);
+  const label = usesLog ? y.tickFormat(ticksY, '~g') : y.tickFormat(ticksY);
   const lines: string[] = [text(margin.left, -10, panel.title)];
   for (const tick of y.ticks(ticksY)) {
     lines.push(rule(margin.left, y(tick), width - margin.right, y(tick)));
