@@ -11,7 +11,7 @@ const nodeGlobals = Object.fromEntries(
 );
 
 export default defineConfig(
-  { ignores: ['dist/', 'build/', 'build-*/', 'coverage/', '.demo/'] },
+  { ignores: ['dist/', 'runs/', 'build/', 'build-*/', 'coverage/', '.demo/'] },
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   js.configs.recommended,
   ts.configs.strictTypeChecked,
