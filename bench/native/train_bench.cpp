@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "exec/encoder.h"
+#include "test/encoder_fixture.h"
 #include "test/reference_gradients.h"
 #include "train/encoder_pass.h"
 
@@ -30,14 +31,8 @@ constexpr double kLevels[] = {1.0, 0.5, 0.4, 0.3, 0.2, 0.1};
 constexpr size_t kNumLevels = std::size(kLevels);
 
 EncoderConfig mini_lm() {
-  EncoderConfig config;
+  EncoderConfig config = test::mini_lm_config();
   config.vocab_size = 30522;
-  config.hidden_size = 384;
-  config.num_layers = 6;
-  config.num_heads = 12;
-  config.intermediate_size = 1536;
-  config.max_position_embeddings = 512;
-  config.type_vocab_size = 2;
   return config;
 }
 
@@ -54,16 +49,9 @@ std::vector<Structure> make_structures(const EncoderConfig& config) {
   return structures;
 }
 
-struct OwnedBatch {
-  std::vector<int32_t> input_ids;
-  std::vector<int32_t> token_type_ids;
-  std::vector<int32_t> cu_seqlens = {0};
-  std::vector<int32_t> structure_idx;
-};
-
 // Sequences of 64 to 128 tokens.
-OwnedBatch make_batch(const EncoderConfig& config, int64_t num_tokens) {
-  OwnedBatch batch;
+test::OwnedBatch make_batch(const EncoderConfig& config, int64_t num_tokens) {
+  test::OwnedBatch batch;
   for (int64_t i = 0; i < num_tokens; ++i)
     batch.input_ids.push_back(static_cast<int32_t>(i * 7919 % config.vocab_size));
   batch.token_type_ids.resize(batch.input_ids.size());
@@ -141,7 +129,7 @@ void run_setting(const Setting& setting) {
   EncoderPass mixed(weights);
   Encoder encoder(random_weights(config, 0, 1, setting.precision), setting.isa, setting.num_threads);
   const std::vector<Structure> structures = make_structures(config);
-  const OwnedBatch owned = make_batch(config, setting.num_tokens);
+  const test::OwnedBatch owned = make_batch(config, setting.num_tokens);
   const TokenBatch batch{owned.input_ids, owned.token_type_ids, owned.cu_seqlens};
   const auto hidden_floats = static_cast<size_t>(setting.num_tokens * config.hidden_size);
   const std::vector<float> d_hidden(hidden_floats * kNumLevels, 1e-3f);
