@@ -45,6 +45,8 @@ export interface Level {
   neurons: number[];
   /** flops of a 128-token forward at this level over those at level 1, attention included */
   computeFraction: number;
+  /** the checkpoint's `elastic_adapters.N` that pooled vectors of this level pass through; absent: none */
+  adapter?: number;
 }
 
 /** The fields of a BERT config.json that decide the computation. */

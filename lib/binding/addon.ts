@@ -33,6 +33,8 @@ export interface AddonModelSpec {
   config: EncoderConfig;
   /** structures that `structureIdx` of a forward points into */
   structures: readonly Structure[];
+  /** [structures] the checkpoint's `elastic_adapters.N` that pooled vectors pass through; -1: none */
+  adapterIdx: Int32Array;
   /** forwards that may run at once, each on a thread of its own; on the cpu they also share each other's work */
   threads: number;
   /** of the cpu: present where `cuda` is not */
@@ -136,6 +138,8 @@ export interface AddonTrainedHeads {
   /** the extra projection for relation alignment */
   relation: boolean;
   mlm: boolean;
+  /** at least so many linear layers over the pooled vector, for SubLMs that have one to themselves */
+  numAdapters: number;
 }
 
 export interface AddonTrainerSpec {
@@ -146,6 +150,8 @@ export interface AddonTrainerSpec {
   teacherPaths: readonly string[];
   /** by falling size, each contained in the one before: prefixes */
   structures: readonly Structure[];
+  /** [structures] which adapter each has; -1: none */
+  adapterIdx: Int32Array;
   heads: AddonTrainedHeads;
   /** of heads that the checkpoint lacks */
   seed: number;
@@ -168,6 +174,8 @@ export interface AddonStepSpec extends AddonBatch, Omit<TrainBatch, 'batch'> {
   structureIdx: Int32Array;
   /** [n] weight of each SubLM */
   weights: Float64Array;
+  /** [n] of the batch's first sequences that each SubLM sees; absent: all */
+  numSequences?: Int32Array;
   mode: StepMode;
   /** [n, 10] receives the losses: `Losses` of native/train/objective.h, in its order */
   losses: Float64Array;
@@ -192,7 +200,7 @@ export interface AddonTrainer {
   step(spec: AddonStepSpec): AddonCall;
   /** `heads` [L * H] and `neurons` [L * F] receive the gradients with respect to masks of ones */
   maskGradients(
-    spec: Omit<AddonStepSpec, 'structureIdx' | 'weights' | 'mode' | 'losses'>,
+    spec: Omit<AddonStepSpec, 'structureIdx' | 'weights' | 'numSequences' | 'mode' | 'losses'>,
     heads: Float64Array,
     neurons: Float64Array,
   ): AddonCall;

@@ -22,6 +22,8 @@ export interface NativeStep {
   structureIdx: readonly number[];
   /** weight of each of them */
   weights: readonly number[];
+  /** of the batch's first sequences that each of them sees; absent: all */
+  numSequences?: readonly number[] | undefined;
   mode: StepMode;
 }
 
@@ -112,6 +114,7 @@ export class NativeTrainer {
       ...batchSpec(step.batch, step.objective),
       structureIdx: Int32Array.from(step.structureIdx),
       weights: Float64Array.from(step.weights),
+      ...(step.numSequences && { numSequences: Int32Array.from(step.numSequences) }),
       mode: step.mode,
       losses,
     };

@@ -14,6 +14,8 @@ export interface ElasticLevel {
   level: number;
   heads: number[];
   neurons: number[];
+  /** the checkpoint's `elastic_adapters.N` that this level's pooled vectors pass through; absent: none */
+  adapter?: number;
 }
 
 /** How heads and neurons were ranked. */
@@ -65,7 +67,7 @@ export function serialiseElasticFile(file: ElasticFile): string {
   const fields: [string, string][] = [
     ['format', JSON.stringify(formatName)],
     ['version', JSON.stringify(formatVersion)],
-    ['levels', lines(file.levels.map(({ level, heads, neurons }) => ({ level, heads, neurons })))],
+    ['levels', lines(file.levels.map(({ level, heads, neurons, adapter }) => ({ level, heads, neurons, adapter })))],
   ];
   const add = (name: string, value: unknown): void => {
     if (value !== undefined) fields.push([name, JSON.stringify(value)]);
@@ -93,6 +95,9 @@ function lines(items: readonly unknown[]): string {
 function sourceOf(path: string): JsonSource {
   return { path, code: 'ELASTICLM_ELASTIC_INVALID' };
 }
+
+/** Far more than anybody has levels; what native code counts with holds it. */
+const maxAdapter = 9999;
 
 const isWhole = (value: unknown): value is number => Number.isSafeInteger(value);
 
@@ -147,6 +152,10 @@ class Reader {
       const rule = above === undefined ? '1, the whole model' : `a number below ${above.level} and above 0`;
       const fits = above === undefined ? level === 1 : Number(level) > 0 && Number(level) < above.level;
       if (typeof level !== 'number' || !fits) this.#fail(`${field}.level`, rule, level);
+      const { adapter } = fields;
+      if (adapter !== undefined && !(isWhole(adapter) && adapter >= 0 && adapter <= maxAdapter)) {
+        this.#fail(`${field}.adapter`, `a whole number from 0 to ${maxAdapter}`, adapter);
+      }
       levels.push({
         level,
         heads: this.#counts(fields.heads, `${field}.heads`, { size: numHeads, above: above?.heads }),
@@ -154,6 +163,7 @@ class Reader {
           size: intermediateSize,
           above: above?.neurons,
         }),
+        ...(adapter === undefined ? {} : { adapter }),
       });
     }
     return levels;

@@ -115,7 +115,8 @@ export class ElasticModel {
     const request = checkLoadOptions(options);
     const { config, directory: folder, ...files }: CheckpointFiles = await readCheckpoint(resolve(directory));
     const levels = levelsOf(config, files);
-    const loaded = await loadNative({ paths: files.files, config, structures: levels }, request);
+    const adapterIdx = Int32Array.from(levels, ({ adapter = -1 }) => adapter);
+    const loaded = await loadNative({ paths: files.files, config, structures: levels, adapterIdx }, request);
     const { numLabels } = loaded.native.facts();
     if (numLabels > 0 && files.id2label !== undefined && files.id2label.length !== numLabels) {
       await loaded.native.close();

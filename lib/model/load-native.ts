@@ -11,7 +11,7 @@ import { ElasticError } from '../errors.js';
 import type { Precision } from '../types.js';
 import { checkPrecision, type LoadRequest } from './load-options.js';
 
-export type ModelSource = Pick<NativeModelSpec, 'paths' | 'config' | 'structures'>;
+export type ModelSource = Pick<NativeModelSpec, 'paths' | 'config' | 'structures' | 'adapterIdx'>;
 
 export interface LoadedModel {
   native: NativeModel;

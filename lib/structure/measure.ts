@@ -134,7 +134,8 @@ async function byMaskGradients(
     paths: checkpoint.files,
     teacherPaths: [],
     structures: [wholeOf(model)],
-    heads: { pooler: false, numLabels: 0, relation: false, mlm: false },
+    adapterIdx: Int32Array.of(-1),
+    heads: { pooler: false, numLabels: 0, relation: false, mlm: false, numAdapters: 0 },
     seed: 0, // of heads to be drawn: there are none
     isa: resolveIsa(),
     precision: 'f32', // the ranking should not hang on rounding

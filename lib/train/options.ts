@@ -37,6 +37,16 @@ export interface TrainOptions extends Pick<LoadOptions, 'threads'> {
   levelWeights?: Readonly<Record<string, number>>;
   /** default 'all' */
   levelSampling?: LevelSampling;
+  /**
+   * The part of every micro-batch that a level sees, by level as JSON prints it, above 0; default 1 each. A large level costs
+   * what many small ones do and, made from the teacher, has less to learn. Not for losses over pairs or lists.
+   */
+  levelShares?: Readonly<Record<string, number>>;
+  /**
+   * Give every level below 1 a linear layer of its own over the pooled vector; default false: levels keep those that they have.
+   * For losses over embeddings.
+   */
+  adapters?: boolean;
   /** names of the classes of a classifier to train; where the student has one of another number, it is drawn anew */
   labels?: readonly string[];
   /** updates; give these or `epochs` */
@@ -98,6 +108,7 @@ export interface TrainOptions extends Pick<LoadOptions, 'threads'> {
 /** Options that have a default. */
 type Completed =
   | 'levelSampling'
+  | 'adapters'
   | 'tokensPerMicroBatch'
   | 'microBatchesPerStep'
   | 'weightDecay'
@@ -120,6 +131,7 @@ export function checkOptions(options: TrainOptions): TrainSettings {
   const settings: TrainSettings = {
     ...options,
     levelSampling: options.levelSampling ?? 'all',
+    adapters: options.adapters ?? false,
     tokensPerMicroBatch: options.tokensPerMicroBatch ?? 2048,
     microBatchesPerStep: options.microBatchesPerStep ?? 1,
     weightDecay: options.weightDecay ?? 0.01,
@@ -137,6 +149,7 @@ export function checkOptions(options: TrainOptions): TrainSettings {
   checkCounts(settings);
   checkNumbers(settings);
   checkChoices(settings);
+  checkTerms(settings);
   checkLength(settings);
   checkEvaluation(settings);
   if (settings.data.size >= 1) return settings;
@@ -209,6 +222,18 @@ function checkChoices(settings: TrainSettings): void {
   const { levelSampling } = settings;
   if (levelSampling !== 'all' && !isCount(levelSampling.sandwich)) {
     throw invalid('levelSampling', "'all' or { sandwich: a whole number }", levelSampling);
+  }
+}
+
+/** What goes with some losses alone. */
+function checkTerms({ objective, adapters, levelShares }: TrainSettings): void {
+  const hasEmbeddings = objective.embedding !== undefined || objective.contrastive !== undefined;
+  if (adapters && !hasEmbeddings) {
+    throw invalid('adapters', 'an objective over embeddings, where adapters are trained', adapters);
+  }
+  const hasGroups = objective.contrastive !== undefined || objective.ranking !== undefined;
+  if (levelShares !== undefined && hasGroups) {
+    throw invalid('levelShares', 'an objective without pairs and lists, which a share would cut', levelShares);
   }
 }
 

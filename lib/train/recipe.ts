@@ -122,6 +122,8 @@ const training = {
   objective: v.exactOptional(objective),
   levels: v.exactOptional(levels),
   levelWeights: v.exactOptional(v.record(v.string(), positive)),
+  levelShares: v.exactOptional(v.record(v.string(), positive)),
+  adapters: v.exactOptional(v.boolean()),
   levelSampling: v.exactOptional(v.union([v.literal('all'), v.strictObject({ sandwich: whole })])),
   steps: v.exactOptional(count),
   epochs: v.exactOptional(positive),

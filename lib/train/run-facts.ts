@@ -22,7 +22,7 @@ export async function runFacts(
   subject: Subject,
   resolved: ResolvedFacts,
 ): Promise<RunFacts> {
-  const { student, teacher, levels, levelWeights, heads } = subject;
+  const { student, teacher, levels, levelWeights, levelShares, heads } = subject;
   const facts: Record<string, unknown> = {
     student: await digestFiles(student.files),
     config: student.config,
@@ -31,6 +31,7 @@ export async function runFacts(
     objective: settings.objective,
     levels,
     levelWeights,
+    levelShares,
     levelSampling: settings.levelSampling,
     heads,
     ...resolved,

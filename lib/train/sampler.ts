@@ -29,12 +29,12 @@ export interface MicroBatch {
 const windowSize = 2048;
 
 /** What tells the uses of one seed apart. */
-const use = { order: 1, window: 2, batch: 3 };
+const use = { order: 1, window: 2, batch: 3, examples: 4 };
 
 /**
  * Shuffles each epoch, and within windows of the shuffled order groups examples of similar length, since micro-batches are
  * filled by tokens: each window is cut into micro-batches of about as many tokens, at most `tokensPerMicroBatch` (a longer
- * example is one of its own), which come in random order. A pure function of the options and the position.
+ * example is one of its own), which come in random order, as do the examples in each. A pure function of the options and the position.
  */
 export class Sampler {
   readonly #options: SamplerOptions;
@@ -101,7 +101,7 @@ export class Sampler {
     const microBatches = shuffle(
       fill(examples, tokensPerMicroBatch),
       mixBits(seed, use.window, epoch, window),
-    );
+    ).map((run, idx) => shuffle(run, mixBits(seed, use.examples, epoch, window, idx)));
     this.#planned = { epoch, window, microBatches };
     return microBatches;
   }

@@ -70,7 +70,8 @@ export class StepRunner {
       tokens += batch.batch.inputIds.length;
       const isRunsLast = part + 1 === microBatchesPerStep && step + 1 === plan.steps;
       if (!isRunsLast) this.#prepare(next);
-      const request = { batch, objective, structureIdx: levels, weights, mode };
+      const numSequences = sequencesSeen(batch, levels, subject.levelShares);
+      const request = { batch, objective, structureIdx: levels, weights, numSequences, mode };
       for (const [idx, losses] of (await native.step(request, signal)).entries()) {
         this.#add(losses, sums[idx]!, { step: step + 1, level: this.#levelAt(levels[idx]!) });
       }
@@ -150,6 +151,17 @@ export class StepRunner {
     if (!Number.isFinite(norm)) throw diverged("the gradient's norm over all levels", step + 1, norm);
     return norm;
   }
+}
+
+/** How many of a micro-batch's sequences each level sees; undefined: all see all. */
+function sequencesSeen(
+  { batch }: TrainBatch,
+  levels: readonly number[],
+  shares: readonly number[],
+): number[] | undefined {
+  if (levels.every((level) => shares[level] === 1)) return undefined;
+  const total = batch.cuSeqlens.length - 1;
+  return levels.map((level) => Math.max(1, Math.round(shares[level]! * total)));
 }
 
 function diverged(subject: string, step: number, received: number): ElasticError {

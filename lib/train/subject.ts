@@ -17,6 +17,8 @@ export interface Subject {
   levels: readonly ElasticLevel[];
   /** [levels] relative weights */
   levelWeights: readonly number[];
+  /** [levels] the part of every micro-batch that each sees */
+  levelShares: readonly number[];
   heads: NativeTrainerSpec['heads'];
   /** names of the classifier's classes, where one is trained and they are known */
   labels: readonly string[] | undefined;
@@ -28,15 +30,17 @@ export interface Subject {
  */
 export async function readSubject(settings: TrainSettings): Promise<Subject> {
   const student = await readCheckpoint(settings.student);
-  const allLevels = student.elastic?.levels ?? [wholeModel(student.config)];
+  const stored = student.elastic?.levels ?? [wholeModel(student.config)];
+  const allLevels = settings.adapters ? withAdapters(stored) : stored;
   const levels = chooseLevels(settings.levels, allLevels);
   return {
     student,
     teacher: settings.teacher === undefined ? undefined : await readTeacher(settings.teacher, student),
     allLevels,
     levels,
-    levelWeights: chooseWeights(settings.levelWeights, levels),
-    ...chooseHeads(settings, student),
+    levelWeights: chooseNumbers('levelWeights', settings.levelWeights, levels),
+    levelShares: chooseNumbers('levelShares', settings.levelShares, levels, 1),
+    ...chooseHeads(settings, student, allLevels),
   };
 }
 
@@ -66,17 +70,33 @@ function chooseLevels(
   return all.filter(({ level }) => wanted.includes(level));
 }
 
-function chooseWeights(
+/** Every level below 1 has an adapter: its own, or the next one that is free. */
+function withAdapters(levels: readonly ElasticLevel[]): ElasticLevel[] {
+  let next = countAdapters(levels);
+  return levels.map((level) =>
+    level.level === 1 || level.adapter !== undefined ? level : { ...level, adapter: next++ },
+  );
+}
+
+function countAdapters(levels: readonly ElasticLevel[]): number {
+  return levels.reduce((count, { adapter = -1 }) => Math.max(count, adapter + 1), 0);
+}
+
+/** One number for each level, 1 where none is given. */
+function chooseNumbers(
+  field: 'levelWeights' | 'levelShares',
   given: Readonly<Record<string, number>> | undefined,
   levels: readonly ElasticLevel[],
+  most = Infinity,
 ): number[] {
   const names = levels.map(({ level }) => String(level));
   for (const [name, weight] of Object.entries(given ?? {})) {
     if (!names.includes(name)) {
-      throw invalid('levelWeights', `weights of the levels ${names.join(', ')}`, name);
+      throw invalid(field, `numbers of the levels ${names.join(', ')}`, name);
     }
-    if (!(Number.isFinite(weight) && weight > 0)) {
-      throw invalid(`levelWeights["${name}"]`, 'a number above 0', weight);
+    if (!(Number.isFinite(weight) && weight > 0 && weight <= most)) {
+      const expected = most === Infinity ? 'a number above 0' : `a number above 0 and up to ${most}`;
+      throw invalid(`${field}["${name}"]`, expected, weight);
     }
   }
   return names.map((name) => given?.[name] ?? 1);
@@ -88,6 +108,7 @@ const logitTerms = ['classification', 'regression', 'logits', 'ranking'] as cons
 function chooseHeads(
   { objective, labels }: Pick<TrainSettings, 'objective' | 'labels'>,
   { id2label }: CheckpointFiles,
+  levels: readonly ElasticLevel[],
 ): Pick<Subject, 'heads' | 'labels'> {
   const has = (term: keyof Objective): boolean => objective[term] !== undefined;
   const usesLogits = logitTerms.some(has);
@@ -104,6 +125,7 @@ function chooseHeads(
       numLabels: labels?.length ?? (isScore ? 1 : 0),
       relation: has('relation'),
       mlm: has('mlm'),
+      numAdapters: countAdapters(levels),
     },
     labels: usesLogits ? names : undefined,
   };

@@ -64,7 +64,7 @@ async function patchConfig(path: string, { objective }: TrainSettings, { labels 
 /** elastic.json with the student's levels; none where the student has none and there is nothing to say. */
 function elasticFile({ settings, subject, metrics }: TrainedModel): ElasticFile | undefined {
   const { student, allLevels } = subject;
-  const before: ElasticFile = student.elastic ? { ...student.elastic } : { levels: [...allLevels] };
+  const before: ElasticFile = { ...student.elastic, levels: [...allLevels] };
   delete before.quality; // of other weights
   const pooling = settings.pooling ?? student.pooling;
   const normalize = settings.normalize ?? student.normalize;

@@ -62,6 +62,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     paths: subject.student.files,
     teacherPaths: subject.teacher?.files ?? [],
     structures: subject.levels,
+    adapterIdx: Int32Array.from(subject.levels, ({ adapter = -1 }) => adapter),
     heads: subject.heads,
     seed,
     isa,

@@ -66,6 +66,16 @@ Napi::Object device_value(Napi::Env env, const DeviceSummary& device) {
   return value;
 }
 
+std::unique_ptr<const Adapters> make_adapters(const BackendSpec& spec,
+                                              const std::vector<int32_t>& adapter_idx) {
+  if (std::all_of(adapter_idx.begin(), adapter_idx.end(), [](int32_t idx) { return idx < 0; })) return nullptr;
+  // Whatever the backend: they run here.
+  return std::make_unique<const Adapters>(AdapterSpec{.config = spec.config,
+                                                      .paths = spec.paths,
+                                                      .adapter_idx = adapter_idx,
+                                                      .isa = spec.cuda.has_value() ? choose_isa("") : spec.isa});
+}
+
 // A batch of the same shape whose ids cannot be wrong: `plan` has only shapes, and is checked by the same
 // rules.
 void validate_shape(const OwnedBatch& batch, const EncoderConfig& config, int64_t num_structures) {
@@ -98,6 +108,10 @@ ModelObject::ModelObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     backend.config = to_config(spec["config"]);
     backend.paths = to_strings(spec["paths"], "paths");
     backend.structures = to_structures(spec["structures"], backend.config);
+    state->adapter_idx = to_int32s(spec["adapterIdx"], "adapterIdx");
+    if (state->adapter_idx.size() != backend.structures.size()) {
+      fail_contract("adapterIdx", "one number for each structure");
+    }
     backend.cuda = to_cuda_choice(spec["cuda"]);
     if (!backend.cuda.has_value()) {
       backend.isa = choose_isa(to_string(spec["isa"], "isa"));
@@ -112,7 +126,10 @@ ModelObject::ModelObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
 ModelObject::~ModelObject() {
   // A stopped executor may mean that the environment has ended: nothing of it is touched then.
   if (executor_ == nullptr || executor_->closing()) return;
-  Environment::of(Env()).abandon(executor_, [state = state_](const Job&) { state->backend.reset(); });
+  Environment::of(Env()).abandon(executor_, [state = state_](const Job&) {
+    state->backend.reset();
+    state->adapters.reset();
+  });
 }
 
 Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
@@ -120,6 +137,7 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
     return Environment::of(info.Env()).start(executor_, [state = state_](const Job&) {
       state->backend =
           state->spec.cuda.has_value() ? make_cuda_backend(state->spec) : make_cpu_backend(state->spec);
+      state->adapters = make_adapters(state->spec, state->adapter_idx);
     });
   });
 }
@@ -137,7 +155,8 @@ Napi::Value ModelObject::facts(const Napi::CallbackInfo& info) {
     facts["isa"] = known.isa;
     facts["precision"] = known.precision;
     facts["threads"] = executor_->num_threads();
-    facts["weightBytes"] = static_cast<double>(known.weight_bytes);
+    const int64_t adapter_bytes = state_->adapters == nullptr ? 0 : state_->adapters->bytes();
+    facts["weightBytes"] = static_cast<double>(known.weight_bytes + adapter_bytes);
     facts["numLabels"] = static_cast<double>(known.num_labels);
     facts["hasPooler"] = known.has_pooler;
     if (known.device.has_value()) facts["device"] = device_value(info.Env(), *known.device);
@@ -171,7 +190,16 @@ Napi::Value ModelObject::forward(const Napi::CallbackInfo& info) {
       if (state->backend->output_floats(batch, request->options.output) != request->out.size) {
         fail_contract("out", "an array as long as the output");
       }
-      state->backend->forward(batch, own, request->options, job, request->out.data);
+      // The caller's own structures are no levels and have no adapters.
+      const bool is_adapted =
+          state->adapters != nullptr && own.empty() && request->options.output == Output::kPooled;
+      ForwardOptions options = request->options;
+      // Also where no sequence has an adapter: the same bits in any batch.
+      if (is_adapted) options.normalize = false;
+      state->backend->forward(batch, own, options, job, request->out.data);
+      if (is_adapted) {
+        state->adapters->apply(batch.structure_idx, request->options.normalize, request->out.data);
+      }
     };
     return Environment::of(info.Env()).start(executor_, work, spec["out"]);
   });
@@ -220,6 +248,7 @@ Napi::Value ModelObject::close(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     return Environment::of(info.Env()).close(executor_, [state = state_](const Job&) {
       state->backend.reset();
+      state->adapters.reset();
     });
   });
 }

@@ -7,6 +7,7 @@
 
 #include "addon/backend.h"
 #include "addon/environment.h"
+#include "exec/adapters.h"
 
 namespace elasticlm {
 
@@ -20,7 +21,10 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   // Shared with the calls in flight, which outlive a collected object.
   struct State {
     BackendSpec spec;
-    std::unique_ptr<Backend> backend;  // set by load, emptied by close
+    std::vector<int32_t> adapter_idx;  // [structures]
+    // Set by load, emptied by close.
+    std::unique_ptr<Backend> backend;
+    std::unique_ptr<const Adapters> adapters;  // null where no structure has one
   };
 
   Napi::Value load(const Napi::CallbackInfo& info);

@@ -94,7 +94,8 @@ HeadShapes to_head_shapes(const Napi::Object& heads) {
   return {.pooler = to_bool(heads["pooler"], "heads.pooler"),
           .num_labels = to_count(heads["numLabels"], "heads.numLabels"),
           .relation = to_bool(heads["relation"], "heads.relation"),
-          .mlm = to_bool(heads["mlm"], "heads.mlm")};
+          .mlm = to_bool(heads["mlm"], "heads.mlm"),
+          .num_adapters = to_count(heads["numAdapters"], "heads.numAdapters")};
 }
 
 }  // namespace
@@ -120,6 +121,7 @@ StepRequest::StepRequest(const Napi::Object& spec)
     : data(spec),
       structure_idx(to_int32s(spec["structureIdx"], "structureIdx")),
       weights(to_doubles(spec["weights"], "weights")),
+      num_sequences(to_optional_int32s(spec["numSequences"], "numSequences")),
       mode(to_step_mode(spec["mode"])),
       losses(to_double_output(spec["losses"], "losses")) {
   if (losses.size != std::ssize(structure_idx) * kNumLosses) {
@@ -143,6 +145,7 @@ SessionSpec to_session_spec(const Napi::Object& spec) {
   session.heads = to_head_shapes(to_object(spec["heads"], "heads"));
   session.seed = static_cast<uint64_t>(to_count(spec["seed"], "seed"));
   session.structures = to_structures(spec["structures"], session.config);
+  session.adapter_idx = to_int32s(spec["adapterIdx"], "adapterIdx");
   session.teacher_paths = to_strings(spec["teacherPaths"], "teacherPaths");
   session.isa = choose_isa(to_string(spec["isa"], "isa"));
   session.precision = to_precision(spec["precision"]);

@@ -37,6 +37,7 @@ struct StepRequest {
   TrainRequest data;
   std::vector<int32_t> structure_idx;
   std::vector<double> weights;
+  std::vector<int32_t> num_sequences;  // empty: all
   StepMode mode = StepMode::kTraverse;
   OutputArray<double> losses;  // [n, kNumLosses]
 

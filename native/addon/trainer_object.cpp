@@ -81,7 +81,8 @@ Napi::Value TrainerObject::step(const Napi::CallbackInfo& info) {
                           .objective = request->data.objective(),
                           .structure_idx = request->structure_idx,
                           .weights = request->weights,
-                          .mode = request->mode};
+                          .mode = request->mode,
+                          .num_sequences = request->num_sequences};
       copy_losses(session.step(args, threads), request->losses.data);
     };
     return start(info.Env(), act, spec["losses"]);

@@ -4,6 +4,7 @@
 
 #include "core/packed_matrix.h"
 #include "core/status.h"
+#include "exec/dense.h"
 
 namespace elasticlm {
 namespace {
@@ -54,31 +55,6 @@ void write_pooled(const ForwardContext& forward, const ForwardOptions& options, 
     args.normalize = options.normalize;
     forward.kernels.pooling_forward(args);
   });
-}
-
-// Rows of the head's regions. Each dense layer reads `x` and writes `y`.
-struct HeadRows {
-  float* x;
-  int64_t ldx;
-  float* y;
-  int64_t ldy;
-  int64_t num_rows;
-};
-
-void dense(const KernelTable& kernels, const PackedMatrix& weight, Activation activation,
-           const HeadRows& rows) {
-  const PackedMatrixView view = weight.view();
-  const ColumnRun columns = {0, view.num_blocks, 0};
-  const KRun depth = {0, view.K};
-  RowGroup group;
-  group.x = rows.x;
-  group.y = rows.y;
-  group.num_rows = rows.num_rows;
-  group.ldx = rows.ldx;
-  group.ldy = rows.ldy;
-  group.columns = {&columns, 1};
-  group.depth = {&depth, 1};
-  kernels.linear_f32_forward({.weight = view, .activation = activation, .groups = {&group, 1}});
 }
 
 // pooler.dense over the first token of each sequence, and the classifier over that.

@@ -18,6 +18,9 @@ inline constexpr const char* kMlmLayerNorm = "cls.predictions.transform.LayerNor
 inline constexpr const char* kMlmBias = "cls.predictions.bias";
 inline constexpr const char* kMlmDecoder = "cls.predictions.decoder";  // its weight is the word embeddings
 
+// A linear layer of ours over the pooled vector, of one SubLM: its output is added to the vector.
+inline std::string adapter_name(int64_t idx) { return "elastic_adapters." + std::to_string(idx); }
+
 struct LayerNames {
   std::string query;
   std::string key;

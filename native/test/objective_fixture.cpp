@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "train/heads.h"
+
 namespace elasticlm::test {
 namespace {
 
@@ -64,10 +66,13 @@ void check_losses(const ObjectiveResult& result, const Losses& expected, const s
   }
 }
 
-// Only the heads' parameters, and the word embeddings below a head of masked language modelling, have
-// gradients.
+// Only the heads' parameters (of adapters the one that is used), and the word embeddings below a head of
+// masked language modelling, have gradients.
 bool has_gradient(const ObjectiveCase& one, const VariableRun& run) {
   if (run.name == "hidden") return true;
+  if (run.name.starts_with("adapter.")) {
+    return run.name.starts_with("adapter." + std::to_string(one.adapter_idx));
+  }
   if (run.name == one.layout().word_embeddings.name) return one.objective.mlm.weight != 0.0;
   const int64_t encoder_end = one.layout().layers.back().ffn_layer_norm.beta.offset;
   return run.begin > static_cast<int64_t>(one.hidden.size()) + encoder_end;
@@ -99,7 +104,12 @@ ObjectiveCase::ObjectiveCase(const ObjectiveSizes& sizes, uint64_t seed) {
   const int64_t E = sizes.hidden_size;
   hidden = normal_floats(random, num_tokens() * E);
   teacher.hidden = normal_floats(random, num_tokens() * E);
-  teacher.embeddings = pooled_embeddings(batch(), teacher.hidden.data(), E, Pooling::kMean);
+  run_with_threads(1, [&](const TrainThreads& threads) {
+    teacher.embeddings =
+        embeddings_forward(batch(), teacher.hidden.data(), {Pooling::kMean, -1, *parameters},
+                           Compute(Isa::kRef, threads))
+            .values;
+  });
   teacher.logits = normal_floats(random, num_sequences() * std::max<int64_t>(sizes.heads.num_labels, 1));
   teacher.qkv = normal_floats(random, 3 * num_tokens() * E);
 }
@@ -116,6 +126,7 @@ ObjectiveResult ObjectiveCase::run(Isa isa, int num_threads, double weight) cons
                               .hidden = hidden.data(),
                               .teacher = &teacher,
                               .parameters = *parameters,
+                              .adapter_idx = adapter_idx,
                               .weight = weight,
                               .d_hidden = result.d_hidden.data(),
                               .gradients = *result.gradients,
@@ -138,7 +149,11 @@ Losses ObjectiveCase::reference(const std::vector<double>* direction, double ste
     for (size_t i = 0; i < moved.size(); ++i) moved[i] += step * (*direction)[moved_hidden.size() + i];
   }
   const TokenBatch tokens = batch();
-  return reference_losses({.objective = objective, .batch = tokens, .layout = layout(), .teacher = teacher},
+  return reference_losses({.objective = objective,
+                           .batch = tokens,
+                           .layout = layout(),
+                           .teacher = teacher,
+                           .adapter_idx = adapter_idx},
                           moved_hidden, moved);
 }
 

@@ -72,6 +72,7 @@ class ObjectiveCase {
   int64_t num_variables() const { return num_tokens() * layout().config.hidden_size + layout().num_floats; }
 
   Objective objective;
+  int64_t adapter_idx = -1;
   std::vector<int32_t> input_ids;
   std::vector<int32_t> token_type_ids;
   std::vector<int32_t> cu_seqlens;

@@ -22,6 +22,22 @@ TEST_CASE("embedding: gradients of cosine, mse and similarity, both poolings") {
   }
 }
 
+TEST_CASE("an adapter: gradients of the one that the SubLM has, both poolings") {
+  for (const Pooling pooling : {Pooling::kMean, Pooling::kCls}) {
+    ObjectiveCase one({.heads = {.num_adapters = 2}}, 11);
+    one.objective.pooling = pooling;
+    one.objective.embedding = {.cosine_weight = 0.7, .similarity_weight = 0.9, .temperature = 0.1};
+    for (one.adapter_idx = -1; one.adapter_idx < 2; ++one.adapter_idx) {
+      check_gradients(one, "adapter " + std::to_string(one.adapter_idx));
+    }
+    one.adapter_idx = 1;
+    check_thread_counts(one, "adapter");
+    one.objective.embedding = {};
+    one.objective.contrastive = {.weight = 1.1, .temperature = 0.1, .num_queries = 2};
+    check_gradients(one, "contrastive behind an adapter");
+  }
+}
+
 TEST_CASE("embedding: a student like its teacher has loss 0 and no gradient") {
   ObjectiveCase one({}, 2);
   one.hidden = one.teacher.hidden;

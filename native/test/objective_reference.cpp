@@ -87,6 +87,14 @@ class Reference {
         for (int64_t e = 0; e < E_; ++e)
           pooled[static_cast<size_t>(e)] += hidden_[static_cast<size_t>(t * E_ + e)];
       }
+      if (objective_.pooling == Pooling::kMean) {
+        for (double& value : pooled) value /= static_cast<double>(end - row(b));
+      }
+      if (in_.adapter_idx >= 0) {
+        const AdapterSlots& adapter = in_.layout.head.adapters[static_cast<size_t>(in_.adapter_idx)];
+        const Vector adapted = linear(pooled, adapter.weight, adapter.bias);
+        for (size_t e = 0; e < pooled.size(); ++e) pooled[e] += adapted[e];
+      }
       const double length = std::sqrt(dot(pooled, pooled));
       for (double& value : pooled) value = length == 0.0 ? 0.0 : value / length;
       all.push_back(pooled);

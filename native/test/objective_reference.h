@@ -13,6 +13,7 @@ struct ReferenceInputs {
   const TokenBatch& batch;
   const ParameterLayout& layout;
   const TeacherOutputs& teacher;
+  int64_t adapter_idx = -1;
 };
 
 // hidden [T, E]; parameters: the flat run of the layout.

@@ -34,6 +34,13 @@ std::vector<StoredValues> mlm_tensors(const EncoderConfig& config) {
           constant("cls.predictions.bias", {config.vocab_size}, -0.5f)};
 }
 
+std::vector<StoredValues> adapter_tensors(const EncoderConfig& config, int64_t idx) {
+  const std::string name = "elastic_adapters." + std::to_string(idx);
+  const float value = 0.25f * static_cast<float>(idx + 1);
+  return {constant(name + ".weight", {config.hidden_size, config.hidden_size}, value),
+          constant(name + ".bias", {config.hidden_size}, -value)};
+}
+
 void append(std::vector<StoredValues>& to, const std::vector<StoredValues>& from) {
   to.insert(to.end(), from.begin(), from.end());
 }
@@ -65,7 +72,8 @@ TEST_CASE("slots follow one another, aligned, and only matrices decay") {
   EncoderConfig config = small_config();
   config.intermediate_size = 21;
   config.vocab_size = 13;
-  const ParameterLayout layout(config, {.pooler = true, .num_labels = 3, .relation = true, .mlm = true});
+  const ParameterLayout layout(
+      config, {.pooler = true, .num_labels = 3, .relation = true, .mlm = true, .num_adapters = 2});
   int64_t end = 0;
   size_t matrices = 0;
   for (const ParameterSlot* const slot : layout.slots()) {
@@ -76,12 +84,14 @@ TEST_CASE("slots follow one another, aligned, and only matrices decay") {
     end = slot->offset + slot->size();
   }
   CHECK(layout.num_floats >= end && layout.num_floats % 16 == 0, "the run ends too early");
-  CHECK(matrices == 3 + 4 * 2 + 4, "matrices: " + std::to_string(matrices));
+  CHECK(matrices == 3 + 4 * 2 + 4 + 2, "matrices: " + std::to_string(matrices));
   const ParameterLayout bare(config, {});
   CHECK(bare.head.pooler.size() == 0 && bare.head.mlm_bias.size() == 0,
         "a head that is not there has a size");
   check_throws("labels", ErrorCode::kConfigInvalid, "num_labels",
                [&] { ParameterLayout(config, {.num_labels = -1}); });
+  check_throws("adapters", ErrorCode::kConfigInvalid, "adapters",
+               [&] { ParameterLayout(config, {.num_adapters = -1}); });
 }
 
 TEST_CASE("a checkpoint read and written holds the same numbers under the same names") {
@@ -94,11 +104,13 @@ TEST_CASE("a checkpoint read and written holds the same numbers under the same n
         std::vector<StoredValues> tensors = encoder_tensors(
             config, {.prefix = prefix, .pooler = has_pooler, .num_labels = num_labels, .seed = 5});
         if (has_mlm) append(tensors, mlm_tensors(config));
+        const int64_t num_adapters = has_pooler ? 2 : 0;
+        for (int64_t i = 0; i < num_adapters; ++i) append(tensors, adapter_tensors(config, i));
         write_file(folder.path("in"), safetensors_bytes(tensors, DType::kF32));
         const Checkpoint checkpoint({folder.path("in")});
         const HeadShapes heads = heads_of(config, checkpoint);
         CHECK(heads.pooler == has_pooler && heads.num_labels == num_labels && heads.mlm == has_mlm &&
-                  !heads.relation,
+                  heads.num_adapters == num_adapters && !heads.relation,
               "heads were not recognised");
         const auto parameters = make_set(config, heads);
         read_parameters(checkpoint, 1, *parameters);
@@ -126,6 +138,17 @@ TEST_CASE("a checkpoint read and written holds the same numbers under the same n
       }
     }
   }
+}
+
+TEST_CASE("an adapter that a checkpoint lacks begins as nothing") {
+  const EncoderConfig config = small_config();
+  const TemporaryFolder folder;
+  write_file(folder.path("in"), safetensors_bytes(encoder_tensors(config, {}), DType::kF32));
+  const auto parameters = make_set(config, {.num_adapters = 1});
+  const AdapterSlots& adapter = parameters->layout().head.adapters[0];
+  read_parameters(Checkpoint({folder.path("in")}), 1, *parameters);
+  for (int64_t i = 0; i < adapter.weight.size(); ++i) CHECK(parameters->at(adapter.weight)[i] == 0.0f, "weight");
+  for (int64_t i = 0; i < adapter.bias.size(); ++i) CHECK(parameters->at(adapter.bias)[i] == 0.0f, "bias");
 }
 
 TEST_CASE("kept rows: heads stand as q, k, v, and outgoing weights are transposed") {

@@ -185,6 +185,60 @@ TEST_CASE("gradients of several steps add up, and an update clears them and lowe
         "bytes of more than parameters, gradients and moments");
 }
 
+// A step of some SubLMs over the first `num_sequences` of batch 5 each.
+struct PartialStep {
+  std::vector<int32_t> structure_idx;
+  std::vector<double> weights;
+  std::vector<int32_t> num_sequences;  // empty: all
+};
+std::vector<Losses> run_partial(Training& training, const TokenBatch& batch, const PartialStep& step,
+                                StepMode mode) {
+  std::vector<Losses> losses;
+  training.run([&](const TrainThreads& threads) {
+    losses = training.session().step({.batch = batch,
+                                      .objective = training.objective(),
+                                      .structure_idx = step.structure_idx,
+                                      .weights = step.weights,
+                                      .mode = mode,
+                                      .num_sequences = step.num_sequences},
+                                     threads);
+  });
+  return losses;
+}
+
+TEST_CASE("SubLMs that see a part of the batch learn as from that part alone, each with its adapter") {
+  const TemporaryFolder folder;
+  SessionSpec spec = spec_of(folder);
+  spec.heads.num_adapters = 2;
+  spec.adapter_idx = {-1, 0, 1};
+  const OwnedBatch owned = batch_of(spec.config, 5);
+  const TokenBatch whole = view(owned);
+  // Parts of 1, 3 and 3 of the 4 sequences: the last two share a pass when mixed.
+  const PartialStep partial{{0, 1, 2}, {0.5, 0.25, 0.25}, {1, 3, 3}};
+  for (const StepMode mode : {StepMode::kTraverse, StepMode::kMixed}) {
+    Training together(spec);
+    Training apart(spec);
+    const std::vector<Losses> actual = run_partial(together, whole, partial, mode);
+    for (size_t i = 0; i < 3; ++i) {
+      const auto count = static_cast<size_t>(partial.num_sequences[i]);
+      const auto num_tokens = static_cast<size_t>(owned.cu_seqlens[count]);
+      const TokenBatch part{whole.input_ids.first(num_tokens), whole.token_type_ids.first(num_tokens),
+                            whole.cu_seqlens.first(count + 1)};
+      const PartialStep alone{{partial.structure_idx[i]}, {partial.weights[i]}, {}};
+      const std::vector<Losses> expected = run_partial(apart, part, alone, mode);
+      CHECK(actual[i].total == expected[0].total, "loss of SubLM " + std::to_string(i));
+    }
+    check_gradients(together.session().parameters().layout(), together.session().gradients().values(),
+                    apart.session().gradients().values(), "parts of a batch");
+    const HeadSlots& head = together.session().parameters().layout().head;
+    for (const AdapterSlots& adapter : head.adapters) {
+      const float* const gradient = together.session().gradients().at(adapter.weight);
+      CHECK(std::any_of(gradient, gradient + adapter.weight.size(), [](float value) { return value != 0.0f; }),
+            "each adapter has a gradient");
+    }
+  }
+}
+
 TEST_CASE("neither threads nor a state written and read between change a bit") {
   const TemporaryFolder folder;
   for (const Precision precision : {Precision::kF32, Precision::kBF16}) {
@@ -293,6 +347,17 @@ TEST_CASE("a step refuses what does not fit, before it has done anything") {
   refuse("a negative one", ErrorCode::kBatchInvalid, "received -1", {-1}, {1});
   refuse("too few weights", ErrorCode::kBatchInvalid, "2, one for each SubLM", {0, 1}, {1});
   refuse("a weight that is none", ErrorCode::kBatchInvalid, "finite", {0}, {NAN});
+  const auto refuse_part = [&](const std::string& wording, std::vector<int32_t> num_sequences) {
+    check_throws("a part of a batch", ErrorCode::kBatchInvalid, wording, [&] {
+      run_partial(training, view(owned), {{0, 1}, {1, 1}, std::move(num_sequences)}, StepMode::kMixed);
+    });
+  };
+  refuse_part("2, one for each SubLM", {1});
+  refuse_part("1 to the batch's 4", {1, 0});
+  refuse_part("1 to the batch's 4", {5, 1});
+  training.objective().contrastive = {.weight = 1, .num_queries = 2};
+  refuse_part("all 4, which pairs and lists need", {4, 2});
+  training.objective().contrastive = {};
   owned.input_ids[2] = static_cast<int32_t>(spec.config.vocab_size);
   refuse("an id beyond the vocabulary", ErrorCode::kBatchInvalid, "11", {0}, {1});
   owned = OwnedBatch();
@@ -301,6 +366,10 @@ TEST_CASE("a step refuses what does not fit, before it has done anything") {
 
   spec.teacher_paths.clear();
   check_throws("no teacher", ErrorCode::kConfigInvalid, "a teacher", [&] { Training(spec).step(1); });
+  spec.adapter_idx = {-1, 0, 0};
+  check_throws("an adapter that is not there", ErrorCode::kStructureInvalid, "adapters",
+               [&] { Training{spec}; });
+  spec.adapter_idx = {};
   spec.structures = {prefix(spec.config, 1, 1), prefix(spec.config, 2, 1)};
   check_throws("rising sizes", ErrorCode::kStructureInvalid, "SubLM 1", [&] { Training{spec}; });
 }

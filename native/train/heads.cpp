@@ -15,51 +15,119 @@ int64_t num_pooled_rows(const TokenBatch& batch, int64_t sequence, Pooling pooli
   return pooling == Pooling::kCls ? 1 : first_row(batch, sequence + 1) - first_row(batch, sequence);
 }
 
-}  // namespace
-
-Embeddings embeddings_forward(const TokenBatch& batch, const float* hidden, int64_t hidden_size,
-                              Pooling pooling) {
+// [B, E]: the mean of each sequence's rows, or its first one.
+std::vector<double> pool(const TokenBatch& batch, const float* hidden, int64_t hidden_size, Pooling pooling) {
   const int64_t B = batch.num_sequences();
-  const auto E = static_cast<size_t>(hidden_size);
-  Embeddings embeddings{std::vector<float>(static_cast<size_t>(B) * E),
-                        std::vector<double>(static_cast<size_t>(B)), hidden_size};
-  std::vector<double> sums(E);
+  std::vector<double> pooled(static_cast<size_t>(B * hidden_size));
   for (int64_t b = 0; b < B; ++b) {
     const int64_t num_rows = num_pooled_rows(batch, b, pooling);
-    std::fill(sums.begin(), sums.end(), 0.0);
+    double* const sums = pooled.data() + b * hidden_size;
     for (int64_t r = 0; r < num_rows; ++r) {
       const float* const row = hidden + (first_row(batch, b) + r) * hidden_size;
-      for (size_t e = 0; e < E; ++e) sums[e] += row[e];
+      for (int64_t e = 0; e < hidden_size; ++e) sums[e] += row[e];
     }
+    for (int64_t e = 0; e < hidden_size; ++e) sums[e] /= static_cast<double>(num_rows);
+  }
+  return pooled;
+}
+
+const AdapterSlots& adapter_of(const EmbeddingHead& head) {
+  return head.parameters.layout().head.adapters[static_cast<size_t>(head.adapter_idx)];
+}
+
+// vectors [B, E] += what the adapter makes of `pooled` [B, E].
+void add_adapted(const AlignedBuffer& pooled, int64_t num_sequences, const EmbeddingHead& head,
+                 const Compute& compute, std::vector<double>& vectors) {
+  const int64_t E = head.parameters.layout().config.hidden_size;
+  const int64_t ld = round_up(E, kBlockColumns);
+  AlignedBuffer adapted = floats(num_sequences * ld);
+  dense_forward({.x = {pooled.data(), E},
+                 .num_rows = num_sequences,
+                 .weight = head.parameters.at(adapter_of(head).weight),
+                 .bias = head.parameters.at(adapter_of(head).bias),
+                 .N = E,
+                 .K = E,
+                 .y = adapted.data(),
+                 .ldy = ld},
+                compute);
+  for (int64_t b = 0; b < num_sequences; ++b) {
+    for (int64_t e = 0; e < E; ++e) vectors[static_cast<size_t>(b * E + e)] += adapted.data()[b * ld + e];
+  }
+}
+
+// d_vectors [B, E]: the gradient with respect to the adapter's output becomes that of its input.
+void adapter_backward(const AlignedBuffer& pooled, const EmbeddingHead& head, ParameterSet& gradients,
+                      const Compute& compute, std::vector<double>& d_vectors) {
+  const int64_t E = head.parameters.layout().config.hidden_size;
+  const auto B = static_cast<int64_t>(d_vectors.size()) / E;
+  const std::vector<float> dy(d_vectors.begin(), d_vectors.end());
+  AlignedBuffer dx = floats(B * E);
+  dense_backward({.dy = {dy.data(), E},
+                  .x = {pooled.data(), E},
+                  .num_rows = B,
+                  .weight = head.parameters.at(adapter_of(head).weight),
+                  .N = E,
+                  .K = E,
+                  .dx = dx.data(),
+                  .lddx = E,
+                  .dweight = gradients.at(adapter_of(head).weight),
+                  .dbias = gradients.at(adapter_of(head).bias)},
+                 compute);
+  for (size_t i = 0; i < d_vectors.size(); ++i) d_vectors[i] += dx.data()[i];
+}
+
+}  // namespace
+
+Embeddings embeddings_forward(const TokenBatch& batch, const float* hidden, const EmbeddingHead& head,
+                              const Compute& compute) {
+  const int64_t B = batch.num_sequences();
+  const int64_t E = head.parameters.layout().config.hidden_size;
+  Embeddings embeddings;
+  embeddings.hidden_size = E;
+  embeddings.norms.resize(static_cast<size_t>(B));
+  std::vector<double> vectors = pool(batch, hidden, E, head.pooling);
+  if (head.adapter_idx >= 0) {
+    embeddings.pooled = floats(B * E);
+    std::copy(vectors.begin(), vectors.end(), embeddings.pooled.data());
+    add_adapted(embeddings.pooled, B, head, compute, vectors);
+  }
+  embeddings.values.resize(vectors.size());
+  for (int64_t b = 0; b < B; ++b) {
+    const double* const from = vectors.data() + b * E;
     double squares = 0.0;
-    for (double& sum : sums) {
-      sum /= static_cast<double>(num_rows);
-      squares += sum * sum;
-    }
+    for (int64_t e = 0; e < E; ++e) squares += from[e] * from[e];
     const double norm = std::sqrt(squares);
     embeddings.norms[static_cast<size_t>(b)] = norm;
-    float* const to = embeddings.values.data() + b * hidden_size;
-    for (size_t e = 0; e < E; ++e) to[e] = static_cast<float>(norm == 0.0 ? 0.0 : sums[e] / norm);
+    float* const to = embeddings.values.data() + b * E;
+    for (int64_t e = 0; e < E; ++e) to[e] = static_cast<float>(norm == 0.0 ? 0.0 : from[e] / norm);
   }
   return embeddings;
 }
 
-// Of y = x / |x| with x the mean of n rows: each row gets (dy - y (y·dy)) / (|x| n).
-void embeddings_backward(const TokenBatch& batch, const Embeddings& embeddings, Pooling pooling,
-                         const std::vector<double>& d_values, float* d_hidden, const Compute& compute) {
+void embeddings_backward(const TokenBatch& batch, const Embeddings& embeddings, const EmbeddingHead& head,
+                         const std::vector<double>& d_values, const GradientTargets& to,
+                         const Compute& compute) {
+  const int64_t B = batch.num_sequences();
   const int64_t E = embeddings.hidden_size;
-  compute.for_each(batch.num_sequences(), [&](int64_t b) {
+  std::vector<double> d_vectors(static_cast<size_t>(B * E));
+  // Of y = x / |x|: (dy - y (y·dy)) / |x|.
+  compute.for_each(B, [&](int64_t b) {
     const double norm = embeddings.norms[static_cast<size_t>(b)];
     if (norm == 0.0) return;
     const float* const y = embeddings.row(b);
     const double* const dy = d_values.data() + b * E;
     double along = 0.0;
     for (int64_t e = 0; e < E; ++e) along += y[e] * dy[e];
-    const int64_t num_rows = num_pooled_rows(batch, b, pooling);
-    const double share = 1.0 / (norm * static_cast<double>(num_rows));
+    for (int64_t e = 0; e < E; ++e) d_vectors[static_cast<size_t>(b * E + e)] = (dy[e] - y[e] * along) / norm;
+  });
+  if (head.adapter_idx >= 0) adapter_backward(embeddings.pooled, head, to.gradients, compute, d_vectors);
+  // Of the mean of n rows: each has a share of 1 / n.
+  compute.for_each(B, [&](int64_t b) {
+    const double* const from = d_vectors.data() + b * E;
+    const int64_t num_rows = num_pooled_rows(batch, b, head.pooling);
     for (int64_t r = 0; r < num_rows; ++r) {
-      float* const to = d_hidden + (first_row(batch, b) + r) * E;
-      for (int64_t e = 0; e < E; ++e) to[e] += static_cast<float>((dy[e] - y[e] * along) * share);
+      float* const row = to.d_hidden + (first_row(batch, b) + r) * E;
+      for (int64_t e = 0; e < E; ++e) row[e] += static_cast<float>(from[e] / static_cast<double>(num_rows));
     }
   });
 }

@@ -11,19 +11,34 @@
 
 namespace elasticlm {
 
-// Pooled hidden states divided by their norms; a zero vector stays zero.
+// How a sequence's hidden states become one vector.
+struct EmbeddingHead {
+  Pooling pooling = Pooling::kMean;
+  int64_t adapter_idx = -1;        // of the layout's adapters; -1: none
+  const ParameterSet& parameters;  // of the layout and the adapter
+};
+
+// Pooled hidden states, behind the adapter if any, divided by their norms; a zero vector stays zero.
 struct Embeddings {
   std::vector<float> values;  // [B, E]
-  std::vector<double> norms;  // [B] of the pooled vectors
+  std::vector<double> norms;  // [B] of the vectors before the division
+  AlignedBuffer pooled;       // [B, E], what the adapter read, if any
   int64_t hidden_size = 0;    // E
 
   const float* row(int64_t sequence) const { return values.data() + sequence * hidden_size; }
 };
-Embeddings embeddings_forward(const TokenBatch& batch, const float* hidden, int64_t hidden_size,
-                              Pooling pooling);
-// d_values [B, E]: gradient with respect to the values. Adds to d_hidden [T, E].
-void embeddings_backward(const TokenBatch& batch, const Embeddings& embeddings, Pooling pooling,
-                         const std::vector<double>& d_values, float* d_hidden, const Compute& compute);
+Embeddings embeddings_forward(const TokenBatch& batch, const float* hidden, const EmbeddingHead& head,
+                              const Compute& compute);
+
+// Where gradients go.
+struct GradientTargets {
+  float* d_hidden = nullptr;  // [T, E], added to
+  ParameterSet& gradients;    // added to
+};
+// d_values [B, E]: gradient with respect to the values.
+void embeddings_backward(const TokenBatch& batch, const Embeddings& embeddings, const EmbeddingHead& head,
+                         const std::vector<double>& d_values, const GradientTargets& to,
+                         const Compute& compute);
 
 // classifier(tanh(pooler(first token))) of each sequence.
 struct Logits {
@@ -40,11 +55,6 @@ struct Logits {
 Logits logits_forward(const TokenBatch& batch, const float* hidden, const ParameterSet& parameters,
                       const Compute& compute);
 
-// Where gradients go.
-struct GradientTargets {
-  float* d_hidden = nullptr;  // [T, E], added to
-  ParameterSet& gradients;    // added to
-};
 // d_logits [B, num_labels].
 void logits_backward(const TokenBatch& batch, const Logits& logits, const ParameterSet& parameters,
                      const std::vector<float>& d_logits, const GradientTargets& to, const Compute& compute);

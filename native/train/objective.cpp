@@ -66,8 +66,8 @@ void evaluate_embeddings(const ObjectiveArgs& args, const Compute& compute, Loss
   const bool is_embedding = needs_embeddings(objective.embedding);
   const bool is_contrastive = objective.contrastive.weight != 0.0;
   if (!is_embedding && !is_contrastive) return;
-  const Embeddings student = embeddings_forward(
-      args.batch, args.hidden, args.parameters.layout().config.hidden_size, objective.pooling);
+  const EmbeddingHead head{objective.pooling, args.adapter_idx, args.parameters};
+  const Embeddings student = embeddings_forward(args.batch, args.hidden, head, compute);
   std::vector<double> d_values(student.values.size());
   if (is_embedding) {
     losses.embedding = embedding_loss(objective.embedding, student, args.teacher->embeddings.data(),
@@ -76,7 +76,7 @@ void evaluate_embeddings(const ObjectiveArgs& args, const Compute& compute, Loss
   if (is_contrastive) {
     losses.contrastive = contrastive_loss(objective.contrastive, student, args.weight, d_values, compute);
   }
-  embeddings_backward(args.batch, student, objective.pooling, d_values, args.d_hidden, compute);
+  embeddings_backward(args.batch, student, head, d_values, {args.d_hidden, args.gradients}, compute);
 }
 
 void evaluate_logits(const ObjectiveArgs& args, const Compute& compute, Losses& losses) {
@@ -127,6 +127,10 @@ bool Objective::needs_logits() const {
          ranking.label_weight != 0.0 || ranking.teacher_weight != 0.0;
 }
 
+bool Objective::has_groups() const {
+  return contrastive.weight != 0.0 || ranking.label_weight != 0.0 || ranking.teacher_weight != 0.0;
+}
+
 TeacherOutputs teacher_outputs(const Objective& objective, const TokenBatch& batch, const TeacherPass& pass,
                                const ParameterSet& teacher, const TrainThreads& threads) {
   const ParameterLayout& layout = teacher.layout();
@@ -137,7 +141,8 @@ TeacherOutputs teacher_outputs(const Objective& objective, const TokenBatch& bat
     outputs.hidden.assign(pass.hidden, pass.hidden + batch.num_tokens() * E);
   }
   if (needs_embeddings(objective.embedding)) {
-    outputs.embeddings = pooled_embeddings(batch, pass.hidden, E, objective.pooling);
+    const EmbeddingHead head{.pooling = objective.pooling, .parameters = teacher};
+    outputs.embeddings = embeddings_forward(batch, pass.hidden, head, compute).values;
   }
   if (needs_teacher_logits(objective)) {
     if (!layout.heads.pooler || layout.heads.num_labels == 0) {
@@ -169,11 +174,6 @@ Losses evaluate(const ObjectiveArgs& args, const TrainThreads& threads) {
   losses.total = losses.embedding + losses.contrastive + losses.classification + losses.regression +
                  losses.logits + losses.ranking + losses.hidden + losses.relation + losses.mlm;
   return losses;
-}
-
-std::vector<float> pooled_embeddings(const TokenBatch& batch, const float* hidden, int64_t hidden_size,
-                                     Pooling pooling) {
-  return embeddings_forward(batch, hidden, hidden_size, pooling).values;
 }
 
 }  // namespace elasticlm

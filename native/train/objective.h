@@ -98,6 +98,8 @@ struct Objective {
 
   bool needs_teacher() const;
   bool needs_logits() const;
+  // Terms over pairs or lists of sequences, which part of a batch would tear apart.
+  bool has_groups() const;
 };
 // Throws kBatchInvalid: lengths and ranges of labels, lists that do not cover the batch, a temperature that
 // is not positive, a weight that is negative or not finite; kConfigInvalid: a term whose head the layout
@@ -144,6 +146,7 @@ struct ObjectiveArgs {
   const float* hidden = nullptr;            // [T, E]
   const TeacherOutputs* teacher = nullptr;  // where the objective needs one
   const ParameterSet& parameters;
+  int64_t adapter_idx = -1;   // of this SubLM, over its pooled vectors; -1: none
   double weight = 1;          // of this SubLM: factor of all gradients
   float* d_hidden = nullptr;  // [T, E], written
   ParameterSet& gradients;    // of the heads, added to
@@ -153,9 +156,5 @@ struct ObjectiveArgs {
 // finite is returned as it is. Throws kConfigInvalid where the objective needs a teacher and there is none,
 // or the teacher's logits are of another number of labels; kCallAborted; kMemoryExhausted.
 Losses evaluate(const ObjectiveArgs& args, const TrainThreads& threads);
-
-// [B, E] of norm 1 (a zero vector stays zero) from hidden states [T, E], for evaluation without a loss.
-std::vector<float> pooled_embeddings(const TokenBatch& batch, const float* hidden, int64_t hidden_size,
-                                     Pooling pooling);
 
 }  // namespace elasticlm

@@ -138,6 +138,14 @@ StoredParameters mlm_parameters(const ParameterLayout& layout) {
   return all;
 }
 
+StoredParameters adapter_parameters(const ParameterLayout& layout, int64_t idx) {
+  const AdapterSlots& adapter = layout.head.adapters[static_cast<size_t>(idx)];
+  StoredParameters all;
+  add_linear(all, adapter_name(idx), {adapter.weight, adapter.bias});
+  all.front().drawn_deviation = 0.0f;
+  return all;
+}
+
 void read(const Checkpoint& checkpoint, const StoredParameters& stored, ParameterSet& parameters) {
   std::vector<float> values;
   for (const StoredParameter& parameter : stored) {
@@ -171,6 +179,11 @@ bool has_mlm(const Checkpoint& checkpoint) {
 int64_t stored_labels(const EncoderConfig& config, const Checkpoint& checkpoint) {
   if (!has_linear(checkpoint, kClassifier)) return 0;
   return num_labels_of(checkpoint.shape(weight_of(kClassifier)), config);
+}
+int64_t stored_adapters(const Checkpoint& checkpoint) {
+  int64_t count = 0;
+  while (has_linear(checkpoint, adapter_name(count))) ++count;
+  return count;
 }
 
 // Training has one matrix for both: a checkpoint with two is not what it would give back.
@@ -222,7 +235,8 @@ HeadShapes heads_of(const EncoderConfig& config, const Checkpoint& checkpoint) {
   return {.pooler = has_linear(checkpoint, kPooler),
           .num_labels = stored_labels(config, checkpoint),
           .relation = false,
-          .mlm = has_mlm(checkpoint)};
+          .mlm = has_mlm(checkpoint),
+          .num_adapters = stored_adapters(checkpoint)};
 }
 
 void read_parameters(const Checkpoint& checkpoint, uint64_t seed, ParameterSet& parameters) {
@@ -241,6 +255,9 @@ void read_parameters(const Checkpoint& checkpoint, uint64_t seed, ParameterSet& 
       classifier_parameters(layout));
   read_or_draw(has_mlm(checkpoint), mlm_parameters(layout));
   if (layout.heads.mlm) require_tied_decoder(checkpoint, parameters);
+  for (int64_t i = 0; i < layout.heads.num_adapters; ++i) {
+    read_or_draw(has_linear(checkpoint, adapter_name(i)), adapter_parameters(layout, i));
+  }
   if (layout.heads.relation) {
     StoredParameters relation;
     add_linear(relation, "relation", {layout.head.relation, layout.head.relation_bias});
@@ -257,6 +274,9 @@ void write_parameters(const ParameterSet& parameters, StoredDtype dtype, const s
   }
   for (StoredParameter& parameter : classifier_parameters(layout)) stored.push_back(std::move(parameter));
   for (StoredParameter& parameter : mlm_parameters(layout)) stored.push_back(std::move(parameter));
+  for (int64_t i = 0; i < layout.heads.num_adapters; ++i) {
+    for (StoredParameter& parameter : adapter_parameters(layout, i)) stored.push_back(std::move(parameter));
+  }
 
   const DType file_dtype = dtype == StoredDtype::kF16 ? DType::kF16 : DType::kF32;
   std::vector<TensorOutline> outlines;

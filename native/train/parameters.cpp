@@ -74,7 +74,18 @@ HeadSlots head_slots(const EncoderConfig& config, const HeadShapes& heads, SlotM
     slots.mlm_layer_norm = make.layer_norm("mlm_layer_norm", E);
     slots.mlm_bias = make.vector("mlm_bias", config.vocab_size);
   }
+  for (int64_t i = 0; i < heads.num_adapters; ++i) {
+    const std::string name = "adapter." + std::to_string(i);
+    ParameterSlot weight = make.matrix(name, E, E);
+    slots.adapters.push_back({std::move(weight), make.vector(name + "_bias", E)});
+  }
   return slots;
+}
+
+void require_count(const char* subject, int64_t count) {
+  if (count >= 0) return;
+  fail(ErrorCode::kConfigInvalid,
+       {.expected = "0 or more", .subject = subject, .received = std::to_string(count), .remedy = ""});
 }
 
 }  // namespace
@@ -82,12 +93,8 @@ HeadSlots head_slots(const EncoderConfig& config, const HeadShapes& heads, SlotM
 ParameterLayout::ParameterLayout(const EncoderConfig& encoder_config, const HeadShapes& head_shapes)
     : config(encoder_config), heads(head_shapes) {
   validate(config);
-  if (heads.num_labels < 0) {
-    fail(ErrorCode::kConfigInvalid, {.expected = "0 labels or more",
-                                     .subject = "the classifier's num_labels",
-                                     .received = std::to_string(heads.num_labels),
-                                     .remedy = ""});
-  }
+  require_count("the classifier's num_labels", heads.num_labels);
+  require_count("the number of adapters", heads.num_adapters);
   SlotMaker make;
   const int64_t E = config.hidden_size;
   word_embeddings = make.matrix("word_embeddings", config.vocab_size, E);
@@ -116,6 +123,7 @@ std::vector<const ParameterSlot*> ParameterLayout::slots() const {
   add({&head.pooler, &head.pooler_bias, &head.classifier, &head.classifier_bias, &head.relation,
        &head.relation_bias, &head.mlm_transform, &head.mlm_transform_bias, &head.mlm_layer_norm.gamma,
        &head.mlm_layer_norm.beta, &head.mlm_bias});
+  for (const AdapterSlots& adapter : head.adapters) add({&adapter.weight, &adapter.bias});
   return all;
 }
 

@@ -61,6 +61,14 @@ struct HeadShapes {
   bool relation =
       false;  // the student's extra projection [3 E, E] for relation alignment; never written to a checkpoint
   bool mlm = false;  // cls.predictions: transform, LayerNorm and bias; its decoder is the word embeddings
+  int64_t num_adapters = 0;  // linear layers that SubLMs have to themselves, over the pooled vector
+};
+
+// Output x + W x + b instead of the pooled vector x: what weights that all SubLMs share cannot say for one of
+// them.
+struct AdapterSlots {
+  ParameterSlot weight;  // W [E, E] row = output, as stored
+  ParameterSlot bias;    // [E]
 };
 
 struct HeadSlots {
@@ -74,6 +82,7 @@ struct HeadSlots {
   ParameterSlot mlm_transform_bias;
   LayerNormSlots mlm_layer_norm;
   ParameterSlot mlm_bias;  // [V]
+  std::vector<AdapterSlots> adapters;
 };
 
 struct ParameterLayout {
@@ -109,18 +118,20 @@ class ParameterSet {
   AlignedBuffer values_;
 };
 
-// What heads a checkpoint has (pooler, classifier, mlm; never relation).
+// What heads a checkpoint has (pooler, classifier, mlm, adapters; never relation).
 HeadShapes heads_of(const EncoderConfig& config, const Checkpoint& checkpoint);
 
 // Fills encoder and heads from a checkpoint; every tensor must be finite. A head of the layout that the
-// checkpoint lacks is drawn: weights normal with deviation 0.02 from `seed`, biases 0, LayerNorm 1 and 0. A
-// classifier of another number of labels is drawn anew. Throws what Checkpoint throws.
+// checkpoint lacks is drawn: weights normal with deviation 0.02 from `seed`, biases 0, LayerNorm 1 and 0; an
+// adapter is 0, and its output the pooled vector. A classifier of another number of labels is drawn anew.
+// Throws what Checkpoint throws.
 void read_parameters(const Checkpoint& checkpoint, uint64_t seed, ParameterSet& parameters);
 
 enum class StoredDtype { kF32, kF16 };
 
 // Writes encoder, pooler, classifier and mlm head under the names that Hugging Face uses (BertModel's, with
-// "bert." before them where there is a classifier or an mlm head), beside `path` and renamed into place.
+// "bert." before them where there is a classifier or an mlm head), and adapters under our own
+// (model/tensor_names.h), beside `path` and renamed into place.
 // Throws kFileUnwritable (disk full included).
 void write_parameters(const ParameterSet& parameters, StoredDtype dtype, const std::string& path);
 

@@ -7,6 +7,7 @@
 
 #include "core/status.h"
 #include "exec/encoder.h"
+#include "train/batch_part.h"
 #include "train/state_file.h"
 
 namespace elasticlm {
@@ -16,7 +17,8 @@ HeadShapes joined_heads(const HeadShapes& wanted, const HeadShapes& stored) {
   return {.pooler = wanted.pooler || stored.pooler,
           .num_labels = wanted.num_labels > 0 ? wanted.num_labels : stored.num_labels,
           .relation = wanted.relation,
-          .mlm = wanted.mlm || stored.mlm};
+          .mlm = wanted.mlm || stored.mlm,
+          .num_adapters = std::max(wanted.num_adapters, stored.num_adapters)};
 }
 
 bool is_prefix(const Structure& structure) {
@@ -47,6 +49,18 @@ void validate_structures(std::span<const Structure> structures, const EncoderCon
           .received = is_nested ? "lists of heads or neurons" : "more than the one before it in some layer",
           .remedy = "Train the levels of an elastic checkpoint"});
   }
+}
+
+void validate_adapters(const SessionSpec& spec, int64_t num_adapters) {
+  const auto size = static_cast<int64_t>(spec.adapter_idx.size());
+  bool is_right = size == 0 || size == std::ssize(spec.structures);
+  for (const int32_t idx : spec.adapter_idx) is_right = is_right && idx >= -1 && idx < num_adapters;
+  if (is_right) return;
+  fail(ErrorCode::kStructureInvalid,
+       {.expected = "-1 or one of " + std::to_string(num_adapters) + " adapters for each SubLM",
+        .subject = "adapter_idx",
+        .received = std::to_string(size) + " numbers",
+        .remedy = ""});
 }
 
 [[noreturn]] void refuse_step(const std::string& subject, const std::string& expected,
@@ -81,6 +95,7 @@ std::shared_ptr<const ParameterLayout> student_layout(const SessionSpec& spec, c
 struct TrainSession::State {
   const EncoderConfig config;
   const std::vector<Structure> structures;
+  const std::vector<int32_t> adapter_idx;
   const std::vector<Structure> full;  // the one full structure
   const std::shared_ptr<const ParameterLayout> layout;
   ParameterSet parameters;
@@ -95,6 +110,8 @@ struct TrainSession::State {
   State(const SessionSpec& spec, const Checkpoint& checkpoint)
       : config(spec.config),
         structures(spec.structures),
+        adapter_idx(spec.adapter_idx.empty() ? std::vector<int32_t>(structures.size(), -1)
+                                             : spec.adapter_idx),
         full{Structure::full(spec.config)},
         layout(student_layout(spec, checkpoint)),
         parameters(layout),
@@ -134,6 +151,21 @@ struct TrainSession::State {
     for (const double weight : args.weights) {
       if (!std::isfinite(weight)) refuse_step("weights", "finite numbers", std::to_string(weight));
     }
+    if (args.num_sequences.empty()) return;
+    if (args.num_sequences.size() != args.structure_idx.size()) {
+      refuse_step("num_sequences", std::to_string(args.structure_idx.size()) + ", one for each SubLM",
+                  std::to_string(args.num_sequences.size()));
+    }
+    const int64_t all = args.batch.num_sequences();
+    for (const int32_t count : args.num_sequences) {
+      if (count < 1 || count > all) {
+        refuse_step("num_sequences", "1 to the batch's " + std::to_string(all), std::to_string(count));
+      }
+      if (count < all && args.objective.has_groups()) {
+        refuse_step("num_sequences", "all " + std::to_string(all) + ", which pairs and lists need",
+                    std::to_string(count));
+      }
+    }
   }
 
   std::optional<TeacherOutputs> ask_teacher(const TokenBatch& batch, const Objective& objective,
@@ -153,23 +185,35 @@ struct TrainSession::State {
     return d_hidden.data();
   }
 
+  // What the SubLMs of one pass see.
+  struct Seen {
+    const TokenBatch& batch;
+    const Objective& objective;
+    const TeacherOutputs* teacher;  // where the objective needs one
+  };
+  // Those of a step that it takes.
+  struct Range {
+    int64_t begin;
+    int64_t end;
+  };
+
   // Forward, losses and backward of some SubLMs in one pass, their losses appended.
-  void run_pass(const StepArgs& args, std::span<const int32_t> idx, const TeacherOutputs* targets,
-                std::vector<Losses>& losses, const TrainThreads& threads) {
+  void run_pass(const StepArgs& args, const Seen& seen, Range range, std::vector<Losses>& losses,
+                const TrainThreads& threads) {
     std::vector<Structure> chosen;
-    for (const int32_t i : idx) chosen.push_back(structures[static_cast<size_t>(i)]);
-    pass.forward(args.batch, chosen, threads);
+    for (int64_t i = range.begin; i < range.end; ++i) chosen.push_back(structures[structure_of(args, i)]);
+    pass.forward(seen.batch, chosen, threads);
     float* const gradient = make_d_hidden();
-    for (size_t i = 0; i < chosen.size(); ++i) {
-      const int64_t sub = static_cast<int64_t>(i);
-      const double weight = args.weights[losses.size()];
-      losses.push_back(evaluate({.objective = args.objective,
-                                 .batch = args.batch,
+    for (int64_t i = range.begin; i < range.end; ++i) {
+      const int64_t sub = i - range.begin;
+      losses.push_back(evaluate({.objective = seen.objective,
+                                 .batch = seen.batch,
                                  .hidden = pass.hidden(sub),
-                                 .teacher = targets,
+                                 .teacher = seen.teacher,
                                  .parameters = parameters,
-                                 .weight = weight,
-                                 .d_hidden = gradient + sub * args.batch.num_tokens() * config.hidden_size,
+                                 .adapter_idx = adapter_idx[structure_of(args, i)],
+                                 .weight = args.weights[static_cast<size_t>(i)],
+                                 .d_hidden = gradient + sub * seen.batch.num_tokens() * config.hidden_size,
                                  .gradients = gradients,
                                  .isa = weights.isa()},
                                 threads));
@@ -177,13 +221,33 @@ struct TrainSession::State {
     pass.backward(gradient, gradients, nullptr, threads);
   }
 
+  static size_t structure_of(const StepArgs& args, int64_t i) {
+    return static_cast<size_t>(args.structure_idx[static_cast<size_t>(i)]);
+  }
+  // What SubLM i of a step sees.
+  static int64_t num_sequences_of(const StepArgs& args, int64_t i) {
+    return args.num_sequences.empty() ? args.batch.num_sequences()
+                                      : args.num_sequences[static_cast<size_t>(i)];
+  }
+
   std::vector<Losses> run_step(const StepArgs& args, const TrainThreads& threads) {
     const std::optional<TeacherOutputs> targets = ask_teacher(args.batch, args.objective, threads);
-    const TeacherOutputs* const compared = targets.has_value() ? &*targets : nullptr;
     std::vector<Losses> losses;
-    const size_t per_pass = args.mode == StepMode::kMixed ? args.structure_idx.size() : 1;
-    for (size_t i = 0; i < args.structure_idx.size(); i += per_pass) {
-      run_pass(args, args.structure_idx.subspan(i, per_pass), compared, losses, threads);
+    const TeacherOutputs* const compared = targets.has_value() ? &*targets : nullptr;
+    const int64_t count = std::ssize(args.structure_idx);
+    for (int64_t begin = 0; begin < count;) {
+      const int64_t num_sequences = num_sequences_of(args, begin);
+      int64_t end = begin + 1;
+      if (args.mode == StepMode::kMixed) {
+        while (end < count && num_sequences_of(args, end) == num_sequences) ++end;
+      }
+      if (num_sequences == args.batch.num_sequences()) {
+        run_pass(args, {args.batch, args.objective, compared}, {begin, end}, losses, threads);
+      } else {
+        const BatchPart part = first_sequences(args.batch, args.objective, compared, num_sequences);
+        run_pass(args, {part.batch, part.objective, &part.teacher}, {begin, end}, losses, threads);
+      }
+      begin = end;
     }
     return losses;
   }
@@ -194,6 +258,7 @@ TrainSession::TrainSession(const SessionSpec& spec, const TrainThreads& threads)
   validate_structures(spec.structures, spec.config);
   const Checkpoint checkpoint(spec.paths);
   state_ = std::make_unique<State>(spec, checkpoint);
+  validate_adapters(spec, state_->layout->heads.num_adapters);
   read_parameters(checkpoint, spec.seed, state_->parameters);
   state_->weights.refresh(threads);
   if (!spec.teacher_paths.empty()) {

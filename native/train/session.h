@@ -23,6 +23,7 @@ struct SessionSpec {
   HeadShapes heads;   // what the student trains above its encoder; heads of the checkpoint are added to it
   uint64_t seed = 1;  // of heads that the checkpoint lacks
   std::vector<Structure> structures;       // by falling size, prefixes
+  std::vector<int32_t> adapter_idx;        // of each structure among heads.num_adapters, -1 for none; empty: none
   std::vector<std::string> teacher_paths;  // empty: no teacher; the same config otherwise
   Isa isa = Isa::kRef;
   Precision precision = Precision::kF32;
@@ -31,7 +32,7 @@ struct SessionSpec {
 
 enum class StepMode {
   kTraverse,  // one SubLM after the other, as in the paper
-  kMixed,     // all in one pass
+  kMixed,     // all that see the same sequences in one pass
 };
 
 struct StepArgs {
@@ -40,6 +41,7 @@ struct StepArgs {
   std::span<const int32_t> structure_idx;  // [n] which SubLMs, rising
   std::span<const double> weights;         // [n] of each SubLM
   StepMode mode = StepMode::kTraverse;
+  std::span<const int32_t> num_sequences = {};  // [n] of the batch's first ones that each sees; empty: all
 };
 
 class TrainSession {

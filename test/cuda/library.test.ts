@@ -102,6 +102,7 @@ describe.skipIf(missing)(title, () => {
           paths: cpu.checkpoint.files,
           config: cpu.config,
           structures: cpu.levels,
+          adapterIdx: new Int32Array(cpu.levels.length).fill(-1),
           threads: 1,
           cuda: { library: findCudaLibrary(), device: 0, precision: 'bf16', path },
         }),
