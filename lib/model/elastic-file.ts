@@ -67,7 +67,10 @@ export function serialiseElasticFile(file: ElasticFile): string {
   const fields: [string, string][] = [
     ['format', JSON.stringify(formatName)],
     ['version', JSON.stringify(formatVersion)],
-    ['levels', lines(file.levels.map(({ level, heads, neurons, adapter }) => ({ level, heads, neurons, adapter })))],
+    [
+      'levels',
+      lines(file.levels.map(({ level, heads, neurons, adapter }) => ({ level, heads, neurons, adapter }))),
+    ],
   ];
   const add = (name: string, value: unknown): void => {
     if (value !== undefined) fields.push([name, JSON.stringify(value)]);

@@ -233,7 +233,11 @@ function checkTerms({ objective, adapters, levelShares }: TrainSettings): void {
   }
   const hasGroups = objective.contrastive !== undefined || objective.ranking !== undefined;
   if (levelShares !== undefined && hasGroups) {
-    throw invalid('levelShares', 'an objective without pairs and lists, which a share would cut', levelShares);
+    throw invalid(
+      'levelShares',
+      'an objective without pairs and lists, which a share would cut',
+      levelShares,
+    );
   }
 }
 

@@ -28,7 +28,7 @@ afterAll(() => {
 const whole: ElasticFile = {
   levels: [
     { level: 1, heads: [4, 4], neurons: [6, 6] },
-    { level: 0.5, heads: [3, 1], neurons: [0, 6] },
+    { level: 0.5, heads: [3, 1], neurons: [0, 6], adapter: 0 },
     { level: 0.125, heads: [0, 1], neurons: [0, 0] },
   ],
   importance: { method: 'activation', examples: 12, seed: 1 },
@@ -97,6 +97,8 @@ describe('elastic.json', () => {
     ['a negative count', /-1/, (file) => (file.levels[1]!['heads'] = [-1, 1])],
     ['half a head', /2\.5/, (file) => (file.levels[1]!['heads'] = [2.5, 1])],
     ['a count in quotes', /"3"/, (file) => (file.levels[1]!['heads'] = ['3', 1])],
+    ['half an adapter', /levels\[1\]\.adapter/, (file) => (file.levels[1]!['adapter'] = 0.5)],
+    ['a negative adapter', /levels\[1\]\.adapter/, (file) => (file.levels[1]!['adapter'] = -1)],
     ['an unknown pooling', /pooling/, (file) => (file['pooling'] = 'max')],
     ['a normalize that is no boolean', /normalize/, (file) => (file['normalize'] = 'yes')],
     ['more tokens than positions', /max_length/, (file) => (file['max_length'] = 65)],

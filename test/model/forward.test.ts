@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ElasticModel, type ForwardOptions } from '../../lib/model/index.js';
-import type { PackedBatch, Structure } from '../../lib/types.js';
+import type { Level, PackedBatch, Structure } from '../../lib/types.js';
 import { randomBatch, sequenceOf } from '../support/batches.js';
 import { evenLevels, configOf, writeTinyCheckpoint, type TinyCheckpoint } from '../support/checkpoint.js';
 import { expectClose, worstElement } from '../support/compare.js';
@@ -54,9 +54,10 @@ async function expectReference(
   expectClose(data, expected, 2 * worstElement(naive, expected).error, dims);
 }
 
-const prefix = (counts: { heads: readonly number[]; neurons: readonly number[] }): KeptParts => ({
+const prefix = (counts: Pick<Level, 'heads' | 'neurons' | 'adapter'>): KeptParts => ({
   heads: counts.heads.map(range),
   neurons: counts.neurons.map(range),
+  ...(counts.adapter === undefined ? {} : { adapter: counts.adapter }),
 });
 
 describe('ElasticModel.forward() against float64', () => {
@@ -133,6 +134,51 @@ describe('ElasticModel.forward() against float64', () => {
         return prefix(counts);
       });
       expect((await model.forward(batch, { output: 'pooled', level })).levels).toEqual(level);
+    });
+  });
+
+  it('sends the pooled vectors of a level through its adapter, and no others', async () => {
+    const { levels } = evenLevels(configOf(), [0.5, 0.25]);
+    const elastic = {
+      levels: levels.map((level, idx) => (idx === 0 ? level : { ...level, adapter: 2 - idx })),
+    };
+    await withModel('adapters', { elastic }, async (model, reference) => {
+      const random = new Random(5);
+      const level = lengths.map(() => random.pick([1, 0.5, 0.25]));
+      const batch = randomBatch(model.config, lengths, random);
+      const kept = (sequence: number): KeptParts =>
+        prefix(model.levels.find((candidate) => candidate.level === level[sequence])!);
+      const pooled = { output: 'pooled', level } as const;
+      for (const options of [
+        pooled,
+        { ...pooled, normalize: true },
+        { ...pooled, pooling: 'cls', normalize: true },
+      ] satisfies ForwardOptions[]) {
+        await expectReference(model, reference, batch, options, kept);
+      }
+      await expectReference(model, reference, batch, { output: 'hidden', level }, kept);
+      const { heads, neurons } = model.levels[1]!;
+      const structure = { output: 'pooled', structure: { heads, neurons } } as const;
+      await expectReference(model, reference, batch, structure, () => prefix({ heads, neurons }));
+    });
+  });
+
+  it('gives the same bits beside sequences with adapters', async () => {
+    const { levels } = evenLevels(configOf(), [0.5]);
+    const elastic = { levels: [levels[0]!, { ...levels[1]!, adapter: 0 }] };
+    await withModel('adapter-bits', { elastic }, async (model) => {
+      const batch = randomBatch(model.config, lengths, new Random(6));
+      const level = lengths.map((_, idx) => (idx % 2 === 0 ? 1 : 0.5));
+      const options = { output: 'pooled', normalize: true } as const;
+      const mixed = await model.forward(batch, { ...options, level });
+      for (const one of [1, 0.5]) {
+        const same = await model.forward(batch, { ...options, level: one });
+        for (const [idx, ofSequence] of level.entries()) {
+          if (ofSequence !== one) continue;
+          const row = [idx * mixed.dims, (idx + 1) * mixed.dims] as const;
+          expect(mixed.data.slice(...row)).toEqual(same.data.slice(...row));
+        }
+      }
     });
   });
 });

@@ -143,6 +143,9 @@ function randomTensors(config: EncoderConfig, options: TinyCheckpoint): Tensors 
   }
   if (options.pooler ?? true) linear('pooler.dense', E, E);
   if (options.labels !== undefined) linear('classifier', options.labels, E);
+  for (const { adapter } of options.elastic?.levels ?? []) {
+    if (adapter !== undefined) linear(`elastic_adapters.${adapter}`, E, E);
+  }
   return tensors;
 }
 

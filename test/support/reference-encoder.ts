@@ -14,6 +14,8 @@ export type Arithmetic = 'f64' | 'f32';
 export interface KeptParts {
   heads: readonly (readonly number[])[];
   neurons: readonly (readonly number[])[];
+  /** that pooled vectors pass through */
+  adapter?: number;
 }
 
 export interface ReferenceInput {
@@ -91,8 +93,8 @@ export class ReferenceEncoder {
     return x;
   }
 
-  /** [E] the first row or the mean of all rows of [S, E], divided by its norm if asked. */
-  pool(hidden: Matrix, pooling: 'cls' | 'mean', normalize: boolean): Matrix {
+  /** [E] the first row or the mean of all rows of [S, E], through an adapter and divided by its norm if asked. */
+  pool(hidden: Matrix, pooling: 'cls' | 'mean', normalize: boolean, adapter?: number): Matrix {
     const { E } = this.sizes;
     const rows = pooling === 'cls' ? 1 : hidden.length / E;
     const pooled = this.#matrix(E);
@@ -100,11 +102,17 @@ export class ReferenceEncoder {
       for (let e = 0; e < E; ++e) pooled[e] = pooled[e]! + hidden[row * E + e]!;
     }
     for (let e = 0; e < E; ++e) pooled[e] = pooled[e]! / rows;
-    if (!normalize) return pooled;
+    const adapted = adapter === undefined ? pooled : this.#add(pooled, this.#adapter(pooled, adapter));
+    if (!normalize) return adapted;
     let squares = 0;
-    for (const value of pooled) squares = this.#round(squares + this.#round(value * value));
+    for (const value of adapted) squares = this.#round(squares + this.#round(value * value));
     const norm = this.#round(Math.sqrt(squares));
-    return norm === 0 ? pooled : pooled.map((value) => value / norm);
+    return norm === 0 ? adapted : adapted.map((value) => value / norm);
+  }
+
+  #adapter(pooled: Matrix, adapter: number): Matrix {
+    const { E } = this.sizes;
+    return this.#linear(pooled, `elastic_adapters.${adapter}`, range(E), range(E));
   }
 
   /** [E] tanh of the pooler's dense over the first row. */

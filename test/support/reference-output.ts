@@ -11,12 +11,15 @@ export function referenceOutput(
   kept: (sequence: number) => KeptParts = () => reference.everything(),
 ): number[] {
   return range(batch.cuSeqlens.length - 1).flatMap((sequence) => {
-    const hidden = reference.hidden(sequenceOf(batch, sequence), kept(sequence));
+    const parts = kept(sequence);
+    const hidden = reference.hidden(sequenceOf(batch, sequence), parts);
     switch (options.output) {
       case 'hidden':
         return [...hidden];
       case 'pooled':
-        return [...reference.pool(hidden, options.pooling ?? 'mean', options.normalize ?? false)];
+        return [
+          ...reference.pool(hidden, options.pooling ?? 'mean', options.normalize ?? false, parts.adapter),
+        ];
       case 'pooler':
         return [...reference.pooler(hidden)];
       case 'logits':

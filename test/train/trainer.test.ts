@@ -1,10 +1,12 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { ElasticModel } from '../../lib/model/index.js';
+import { ElasticModel, readCheckpoint, serialiseElasticFile } from '../../lib/model/index.js';
 import { train, type Metrics, type TrainBatch, type TrainEvent } from '../../lib/train/index.js';
+import { randomBatch } from '../support/batches.js';
 import { configOf, evenLevels, writeTinyCheckpoint } from '../support/checkpoint.js';
 import { expectRejection } from '../support/expect-code.js';
+import { Random } from '../support/random.js';
 import { tinyDistillation, inFolder, writeTinyStudent } from '../support/tiny-training.js';
 import { RandomData } from '../support/train-data.js';
 
@@ -137,6 +139,50 @@ describe('train()', () => {
         levels: unknown[];
       };
       expect(left.levels).toHaveLength(4);
+    });
+  });
+
+  it('trains adapters of the levels below 1, of which large ones see a part of the data', async () => {
+    await inFolder(async (folder) => {
+      writeTinyStudent(join(folder, 'student'));
+      const events: TrainEvent[] = [];
+      const options = tinyDistillation(folder, {
+        adapters: true,
+        levelShares: { '1': 0.25, '0.5': 0.5 },
+        steps: 40,
+        onEvent: (event) => events.push(event),
+      });
+      const { model: trained } = await train(options);
+      const { elastic } = await readCheckpoint(trained!);
+      expect(elastic?.levels.map(({ adapter }) => adapter)).toEqual([undefined, 0, 1]);
+
+      // What they learned is served: without them, vectors are other ones.
+      const bare = join(folder, 'bare');
+      cpSync(trained!, bare, { recursive: true });
+      const levels = elastic!.levels.map(({ level, heads, neurons }) => ({ level, heads, neurons }));
+      writeFileSync(join(bare, 'elastic.json'), serialiseElasticFile({ ...elastic, levels }));
+      const batch = randomBatch(configOf(), [5, 9], new Random(1));
+      const vectorsOf = async (directory: string, level: number): Promise<Float32Array> => {
+        await using model = await ElasticModel.load(directory);
+        return (await model.forward(batch, { output: 'pooled', level })).data;
+      };
+      expect(await vectorsOf(trained!, 1)).toEqual(await vectorsOf(bare, 1));
+      for (const level of [0.5, 0.25]) {
+        expect(await vectorsOf(trained!, level)).not.toEqual(await vectorsOf(bare, level));
+      }
+
+      // A further training keeps them and trains on: its first loss is no worse than the last one was.
+      const again: TrainEvent[] = [];
+      await train({
+        ...options,
+        adapters: false,
+        student: trained!,
+        output: join(folder, 'again'),
+        steps: 2,
+        onEvent: (event) => again.push(event),
+      });
+      const lossOf = (list: TrainEvent[], at: number): number => stepsOf(list).at(at)!.losses['0.25']!.total;
+      expect(lossOf(again, 0)).toBeLessThan(0.8 * lossOf(events, 0));
     });
   });
 
@@ -355,6 +401,10 @@ describe('train()', () => {
         [{ levelSampling: { sandwich: -1 } }, /levelSampling/],
         [{ levelWeights: { '0.7': 1 } }, /levelWeights/],
         [{ levelWeights: { '0.5': 0 } }, /levelWeights/],
+        [{ levelShares: { '0.7': 1 } }, /levelShares/],
+        [{ levelShares: { '0.5': 1.5 } }, /up to 1 for options.levelShares/],
+        [{ levelShares: { '0.5': 0.5 }, objective: { contrastive: { weight: 1 } } }, /levelShares/],
+        [{ adapters: true, objective: { hidden: { weight: 1 } } }, /adapters/],
         [{ best: { metric: 'x' } }, /evaluate/],
         [{ labels: ['a'] }, /labels/],
         [{ levels: [] }, /levels/],
