@@ -16,6 +16,7 @@ export interface RecipeOptions extends CommonOptions {
   config?: string;
   kind?: RecipeKind;
   model?: string;
+  student?: string;
   teacher?: string;
   output?: string;
   source?: Recipe['data']['source'];
@@ -69,6 +70,7 @@ export function addRecipeOptions(command: Command): Command {
     )
     .addOption(new Option('--kind <name>', 'what is learned').choices(kinds))
     .option('--model <folder>', 'checkpoint to begin with')
+    .option('--student <folder>', 'elastic checkpoint to distil (default: what elasticize makes of the model)')
     .option('--teacher <folder>', 'checkpoint to learn from (default: what finetune makes, else the model)')
     .option('--output <folder>', "the run's folder")
     .addOption(
@@ -153,7 +155,7 @@ export async function recipeOf(
 }
 
 function fieldsOf(options: RecipeOptions, stage: 'finetune' | 'distill'): object {
-  const { kind, model, teacher, output, seed, threads, levels } = options;
+  const { kind, model, student, teacher, output, seed, threads, levels } = options;
   const { steps, epochs, learningRate, warmupSteps, precision } = options;
   const { tokensPerMicroBatch, microBatchesPerStep } = options;
   const training = {
@@ -175,6 +177,7 @@ function fieldsOf(options: RecipeOptions, stage: 'finetune' | 'distill'): object
   return {
     kind,
     model,
+    student,
     teacher,
     output,
     seed,

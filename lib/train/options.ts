@@ -225,10 +225,13 @@ function checkChoices(settings: TrainSettings): void {
   }
 }
 
+export function hasEmbeddings({ embedding, contrastive }: Objective): boolean {
+  return embedding !== undefined || contrastive !== undefined;
+}
+
 /** What goes with some losses alone. */
 function checkTerms({ objective, adapters, levelShares }: TrainSettings): void {
-  const hasEmbeddings = objective.embedding !== undefined || objective.contrastive !== undefined;
-  if (adapters && !hasEmbeddings) {
+  if (adapters && !hasEmbeddings(objective)) {
     throw invalid('adapters', 'an objective over embeddings, where adapters are trained', adapters);
   }
   const hasGroups = objective.contrastive !== undefined || objective.ranking !== undefined;

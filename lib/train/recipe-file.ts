@@ -68,12 +68,13 @@ interface Bases {
 }
 
 function resolvePaths(recipe: Recipe, bases: Bases): Recipe {
-  const { evaluation, elasticize, teacher } = recipe;
+  const { evaluation, elasticize, student, teacher } = recipe;
   const model = (path: string): string => resolve(bases.models, path);
   return {
     ...recipe,
     model: model(recipe.model),
     output: model(recipe.output),
+    ...(student === undefined ? {} : { student: model(student) }),
     ...(teacher === undefined ? {} : { teacher: model(teacher) }),
     data: resolveData(recipe.data, bases),
     ...(elasticize?.data === undefined

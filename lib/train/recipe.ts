@@ -195,6 +195,8 @@ const recipe = v.strictObject({
   kind: v.picklist(recipeKinds),
   /** folder of the checkpoint that all begins with */
   model: name,
+  /** folder of the elastic checkpoint to distil, where it is not made of `model` (or of what `finetune` makes) here */
+  student: v.exactOptional(name),
   /** folder of the checkpoint to learn from; default what `finetune` makes, else `model` */
   teacher: v.exactOptional(name),
   /** folder of the run: `finetune/`, `elastic/` and `distill/` below it */
@@ -298,6 +300,9 @@ function checkTogether(checked: Recipe, subject: string): void {
     const section = checked[stage];
     if (section === undefined || (section.steps === undefined) !== (section.epochs === undefined)) continue;
     refuse(stage, 'either steps or epochs', section.steps === undefined ? 'neither' : 'both');
+  }
+  if (checked.student !== undefined && checked.elasticize !== undefined) {
+    refuse('elasticize', 'none beside a student, which has its levels', 'settings');
   }
   const chosen = evaluation?.best?.metric;
   const measured = evaluation === undefined ? [] : metricNames(evaluation);

@@ -134,7 +134,9 @@ class RecipeRun {
       whole = result.model;
     }
     const student =
-      recipe.elasticize === undefined ? whole : await this.#elasticize(recipe.elasticize, whole);
+      recipe.elasticize === undefined
+        ? (recipe.student ?? whole)
+        : await this.#elasticize(recipe.elasticize, whole);
     return this.#train('distill', training, { student, teacher: recipe.teacher ?? whole });
   }
 

@@ -5,7 +5,7 @@ import { describeValue, ElasticError } from '../errors.js';
 import { readCheckpoint, type CheckpointFiles, type ElasticLevel } from '../model/index.js';
 import { Tokenizer } from '../tokenizer/index.js';
 import type { EncoderConfig } from '../types.js';
-import { invalid, type TrainSettings } from './options.js';
+import { hasEmbeddings, invalid, type TrainSettings } from './options.js';
 import type { Objective } from './types.js';
 
 export interface Subject {
@@ -31,7 +31,7 @@ export interface Subject {
 export async function readSubject(settings: TrainSettings): Promise<Subject> {
   const student = await readCheckpoint(settings.student);
   const stored = student.elastic?.levels ?? [wholeModel(student.config)];
-  const allLevels = settings.adapters ? withAdapters(stored) : stored;
+  const allLevels = chooseAdapters(settings, stored);
   const levels = chooseLevels(settings.levels, allLevels);
   return {
     student,
@@ -70,8 +70,16 @@ function chooseLevels(
   return all.filter(({ level }) => wanted.includes(level));
 }
 
-/** Every level below 1 has an adapter: its own, or the next one that is free. */
-function withAdapters(levels: readonly ElasticLevel[]): ElasticLevel[] {
+/**
+ * The levels with their adapters. Those that a student has are trained on with losses over embeddings, and left behind by
+ * others: they belong to embeddings that the encoder no longer makes. Wanted ones are new where a level below 1 has none.
+ */
+function chooseAdapters(
+  { adapters, objective }: Pick<TrainSettings, 'adapters' | 'objective'>,
+  levels: readonly ElasticLevel[],
+): readonly ElasticLevel[] {
+  if (!hasEmbeddings(objective)) return levels.map(({ adapter: _, ...level }) => level);
+  if (!adapters) return levels;
   let next = countAdapters(levels);
   return levels.map((level) =>
     level.level === 1 || level.adapter !== undefined ? level : { ...level, adapter: next++ },

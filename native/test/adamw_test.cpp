@@ -119,17 +119,27 @@ TEST_CASE("adamw_update: like f64 over several steps, clipped and not, with and 
   }
 }
 
-TEST_CASE("adamw_update: only slots that say so decay, and without a gradient nothing else moves") {
+TEST_CASE("adamw_update: matrices that are trained decay, also where an update has no gradient for them") {
   Run run(make_layout());
   Random random(2);
   fill(run.parameters, random, 1.0f);
-  const std::vector<float> before(run.parameters.values().begin(), run.parameters.values().end());
-  run.update({.learning_rate = 0.1, .weight_decay = 0.5});
-  for (const ParameterSlot* const slot : run.layout->slots()) {
-    for (int64_t k = 0; k < slot->size(); ++k) {
-      const auto i = static_cast<size_t>(slot->offset + k);
-      const float expected = slot->decays ? 0.95f * before[i] : before[i];
-      CHECK(run.parameters.values()[i] == expected, slot->name + " at " + std::to_string(k));
+  const ParameterSlot& trained = run.layout->layers[0].ffn_up;
+  const ParameterSlot& bias = run.layout->layers[0].ffn_up_bias;
+  // With a rate of 1e-30 moments are made and nothing moves but by decay.
+  const AdamWOptions decaying{.learning_rate = 1e-30, .weight_decay = 0.5e30};
+  for (int step = 0; step < 2; ++step) {
+    const std::vector<float> before(run.parameters.values().begin(), run.parameters.values().end());
+    if (step == 0) {
+      run.gradients.at(trained)[3] = 1.0f;
+      run.gradients.at(bias)[1] = 1.0f;
+    }
+    run.update(decaying);
+    for (const ParameterSlot* const slot : run.layout->slots()) {
+      for (int64_t k = 0; k < slot->size(); ++k) {
+        const auto i = static_cast<size_t>(slot->offset + k);
+        const float expected = slot == &trained ? 0.5f * before[i] : before[i];
+        CHECK(run.parameters.values()[i] == expected, slot->name + " at " + std::to_string(k));
+      }
     }
   }
 }

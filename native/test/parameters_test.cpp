@@ -113,7 +113,7 @@ TEST_CASE("a checkpoint read and written holds the same numbers under the same n
                   heads.num_adapters == num_adapters && !heads.relation,
               "heads were not recognised");
         const auto parameters = make_set(config, heads);
-        read_parameters(checkpoint, 1, *parameters);
+        read_parameters(checkpoint, nullptr, 1, *parameters);
         for (const StoredDtype dtype : {StoredDtype::kF32, StoredDtype::kF16}) {
           write_parameters(*parameters, dtype, folder.path("out"));
           const Checkpoint written({folder.path("out")});
@@ -132,12 +132,45 @@ TEST_CASE("a checkpoint read and written holds the same numbers under the same n
           }
           load_weights(config, {folder.path("out")});
           const auto again = make_set(config, heads);
-          read_parameters(written, 2, *again);
+          read_parameters(written, nullptr, 2, *again);
           check_equal(*again, *parameters, "read again");
         }
       }
     }
   }
+}
+
+TEST_CASE("a classifier that the student lacks is the teacher's, with the pooler that it reads") {
+  const EncoderConfig config = small_config();
+  const TemporaryFolder folder;
+  const auto load = [&](const std::string& name, int64_t num_labels, uint64_t seed) {
+    write_file(folder.path(name), safetensors_bytes(encoder_tensors(config, {.prefix = "", .num_labels = num_labels, .seed = seed}),
+                                                    DType::kF32));
+    return Checkpoint({folder.path(name)});
+  };
+  const Checkpoint bare = load("bare", 0, 1);
+  const Checkpoint labelled = load("labelled", 3, 2);
+  const Checkpoint teacher = load("teacher", 3, 3);
+  const Checkpoint other = load("other", 2, 4);
+  const auto read = [&](const Checkpoint& student, const Checkpoint* from) {
+    auto parameters = make_set(config, {.pooler = true, .num_labels = 3});
+    read_parameters(student, from, 1, *parameters);
+    return parameters;
+  };
+  const auto same = [&](const ParameterSet& a, const ParameterSet& b, const ParameterSlot& slot) {
+    return std::equal(a.at(slot), a.at(slot) + slot.size(), b.at(slot));
+  };
+  const auto of_teacher = read(teacher, nullptr);
+  const auto of_bare = read(bare, nullptr);
+  const HeadSlots& head = of_bare->layout().head;
+  const auto taken = read(bare, &teacher);
+  CHECK(same(*taken, *of_teacher, head.classifier) && same(*taken, *of_teacher, head.classifier_bias),
+        "the teacher's classifier");
+  CHECK(same(*taken, *of_teacher, head.pooler) && same(*taken, *of_teacher, head.pooler_bias),
+        "the teacher's pooler");
+  CHECK(same(*taken, *of_bare, of_bare->layout().layers[0].ffn_up), "the student's encoder");
+  check_equal(*read(bare, &other), *of_bare, "a teacher of other labels");
+  check_equal(*read(labelled, &teacher), *read(labelled, nullptr), "a student with a classifier");
 }
 
 TEST_CASE("an adapter that a checkpoint lacks begins as nothing") {
@@ -146,7 +179,7 @@ TEST_CASE("an adapter that a checkpoint lacks begins as nothing") {
   write_file(folder.path("in"), safetensors_bytes(encoder_tensors(config, {}), DType::kF32));
   const auto parameters = make_set(config, {.num_adapters = 1});
   const AdapterSlots& adapter = parameters->layout().head.adapters[0];
-  read_parameters(Checkpoint({folder.path("in")}), 1, *parameters);
+  read_parameters(Checkpoint({folder.path("in")}), nullptr, 1, *parameters);
   for (int64_t i = 0; i < adapter.weight.size(); ++i) CHECK(parameters->at(adapter.weight)[i] == 0.0f, "weight");
   for (int64_t i = 0; i < adapter.bias.size(); ++i) CHECK(parameters->at(adapter.bias)[i] == 0.0f, "bias");
 }
@@ -160,7 +193,7 @@ TEST_CASE("kept rows: heads stand as q, k, v, and outgoing weights are transpose
   const TemporaryFolder folder;
   write_file(folder.path("in"), safetensors_bytes(tensors, DType::kBF16));
   const auto parameters = make_set(config, {});
-  read_parameters(Checkpoint({folder.path("in")}), 1, *parameters);
+  read_parameters(Checkpoint({folder.path("in")}), nullptr, 1, *parameters);
   const std::string layer = "encoder.layer.1.";
   const LayerSlots& slots = parameters->layout().layers[1];
   const std::string parts[] = {"query", "key", "value"};
@@ -216,7 +249,7 @@ TEST_CASE("f16 is rounded to nearest even, and a value beyond its range names th
   CHECK(stored_value(written, name, shape, 1) == 1.0f + 0x1p-9f, "a tie was not rounded up to even");
   CHECK(stored_value(written, name, shape, 2) == 65504.0f, "the largest value was not kept");
   const auto again = make_set(config, {});
-  read_parameters(written, 1, *again);
+  read_parameters(written, nullptr, 1, *again);
   for (const ParameterSlot* const slot : parameters->layout().slots()) {
     for (int64_t i = 0; i < slot->size(); ++i) {
       CHECK(again->at(*slot)[i] == f16_to_f32(f32_to_f16(parameters->at(*slot)[i])),
@@ -254,7 +287,7 @@ TEST_CASE("heads that a checkpoint lacks are drawn, each by its seed alone") {
   const HeadShapes all{.pooler = true, .num_labels = 5, .relation = true, .mlm = true};
   const auto drawn = [&](const HeadShapes& heads, uint64_t seed) {
     auto parameters = make_set(config, heads);
-    read_parameters(checkpoint, seed, *parameters);
+    read_parameters(checkpoint, nullptr, seed, *parameters);
     return parameters;
   };
   const auto first = drawn(all, 7);
@@ -299,7 +332,7 @@ TEST_CASE("what must not be read is refused by name") {
     write_file(folder.path("in"), safetensors_bytes(stored, DType::kF32));
     const Checkpoint checkpoint({folder.path("in")});
     const auto parameters = make_set(config, heads_of(config, checkpoint));
-    read_parameters(checkpoint, 1, *parameters);
+    read_parameters(checkpoint, nullptr, 1, *parameters);
   };
   read(tensors);
   for (size_t i = 0; i < tensors.size(); ++i) {

@@ -18,28 +18,49 @@ struct Part {
   int64_t begin = 0;  // in the flat run
   int64_t size = 0;
   bool decays = false;
+  size_t slot_idx = 0;
 };
 
 // Slots in parts, by rising offset: they depend on the layout alone.
 std::vector<Part> parts_of(const ParameterLayout& layout) {
   std::vector<Part> parts;
-  for (const ParameterSlot* const slot : layout.slots()) {
-    for (int64_t at = 0; at < slot->size(); at += kPartFloats) {
-      parts.push_back({slot->offset + at, std::min(kPartFloats, slot->size() - at), slot->decays});
+  const std::vector<const ParameterSlot*> slots = layout.slots();
+  for (size_t i = 0; i < slots.size(); ++i) {
+    for (int64_t at = 0; at < slots[i]->size(); at += kPartFloats) {
+      const int64_t size = std::min(kPartFloats, slots[i]->size() - at);
+      parts.push_back({slots[i]->offset + at, size, slots[i]->decays, i});
     }
   }
   return parts;
 }
 
-double global_norm(const ParameterSet& gradients, const std::vector<Part>& parts,
-                   const TrainThreads& threads) {
+// [parts] sums of squared gradients.
+std::vector<double> gradient_squares(const ParameterSet& gradients, const std::vector<Part>& parts,
+                                     const TrainThreads& threads) {
   std::vector<double> squares(parts.size());
   for_each_chunk(threads, static_cast<int64_t>(parts.size()), [&](int64_t i, int) {
     const Part& part = parts[static_cast<size_t>(i)];
     const float* const g = gradients.values().data() + part.begin;
     squares[static_cast<size_t>(i)] = dot(g, g, part.size);
   });
-  return std::sqrt(sum_of(squares));
+  return squares;
+}
+
+// [slots] whether a tensor has or ever had a gradient. Others are no part of what is trained (a pooler that no
+// loss reads) and must not decay to nothing meanwhile.
+std::vector<bool> trained_slots(const std::vector<Part>& parts, const std::vector<double>& squares,
+                                const Moments& moments) {
+  std::vector<bool> trained(moments.second.layout().slots().size());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (squares[i] != 0.0) trained[parts[i].slot_idx] = true;
+  }
+  for (const Part& part : parts) {
+    if (trained[part.slot_idx]) continue;
+    const float* const second = moments.second.values().data() + part.begin;
+    trained[part.slot_idx] =
+        std::any_of(second, second + part.size, [](float value) { return value != 0.0f; });
+  }
+  return trained;
 }
 
 // What one update multiplies by, the same for every number.
@@ -101,13 +122,16 @@ void update_run(const Factors& factors, float keep, const Run& run) {
 double adamw_update(const AdamWOptions& options, ParameterSet& parameters, ParameterSet& gradients,
                     Moments& moments, const TrainThreads& threads) {
   const std::vector<Part> parts = parts_of(parameters.layout());
-  const double norm = global_norm(gradients, parts, threads);
+  const std::vector<double> squares = gradient_squares(gradients, parts, threads);
+  const double norm = std::sqrt(sum_of(squares));
   if (!std::isfinite(norm)) return norm;
+  const std::vector<bool> trained = trained_slots(parts, squares, moments);
   const Factors factors = factors_of(options, norm, moments.step + 1);
   // Half an update is none that could be resumed: from here on it runs to its end.
   const TrainThreads unaborted{.pool = threads.pool, .worker_idx = threads.worker_idx};
   for_each_chunk(unaborted, static_cast<int64_t>(parts.size()), [&](int64_t i, int) {
     const Part& part = parts[static_cast<size_t>(i)];
+    if (!trained[part.slot_idx]) return;
     update_run(factors, part.decays ? factors.keep_decaying : 1.0f,
                {.parameters = parameters.values().data() + part.begin,
                 .gradients = gradients.values().data() + part.begin,

@@ -239,24 +239,28 @@ HeadShapes heads_of(const EncoderConfig& config, const Checkpoint& checkpoint) {
           .num_adapters = stored_adapters(checkpoint)};
 }
 
-void read_parameters(const Checkpoint& checkpoint, uint64_t seed, ParameterSet& parameters) {
+void read_parameters(const Checkpoint& checkpoint, const Checkpoint* teacher, uint64_t seed,
+                     ParameterSet& parameters) {
   const ParameterLayout& layout = parameters.layout();
+  const auto has_classifier = [&](const Checkpoint& of) {
+    return layout.heads.num_labels > 0 && stored_labels(layout.config, of) == layout.heads.num_labels;
+  };
+  const bool takes_teachers = teacher != nullptr && !has_classifier(checkpoint) && has_classifier(*teacher);
+  const Checkpoint& classifying = takes_teachers ? *teacher : checkpoint;
   read(checkpoint, encoder_parameters(layout), parameters);
-  const auto read_or_draw = [&](bool is_stored, const StoredParameters& stored) {
+  const auto read_or_draw = [&](const Checkpoint& from, bool is_stored, const StoredParameters& stored) {
     if (is_stored) {
-      read(checkpoint, stored, parameters);
+      read(from, stored, parameters);
     } else {
       draw(stored, seed, parameters);
     }
   };
-  read_or_draw(has_linear(checkpoint, kPooler), pooler_parameters(layout));
-  read_or_draw(
-      layout.heads.num_labels > 0 && stored_labels(layout.config, checkpoint) == layout.heads.num_labels,
-      classifier_parameters(layout));
-  read_or_draw(has_mlm(checkpoint), mlm_parameters(layout));
+  read_or_draw(classifying, has_linear(classifying, kPooler), pooler_parameters(layout));
+  read_or_draw(classifying, has_classifier(classifying), classifier_parameters(layout));
+  read_or_draw(checkpoint, has_mlm(checkpoint), mlm_parameters(layout));
   if (layout.heads.mlm) require_tied_decoder(checkpoint, parameters);
   for (int64_t i = 0; i < layout.heads.num_adapters; ++i) {
-    read_or_draw(has_linear(checkpoint, adapter_name(i)), adapter_parameters(layout, i));
+    read_or_draw(checkpoint, has_linear(checkpoint, adapter_name(i)), adapter_parameters(layout, i));
   }
   if (layout.heads.relation) {
     StoredParameters relation;

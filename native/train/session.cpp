@@ -18,7 +18,7 @@ HeadShapes joined_heads(const HeadShapes& wanted, const HeadShapes& stored) {
           .num_labels = wanted.num_labels > 0 ? wanted.num_labels : stored.num_labels,
           .relation = wanted.relation,
           .mlm = wanted.mlm || stored.mlm,
-          .num_adapters = std::max(wanted.num_adapters, stored.num_adapters)};
+          .num_adapters = wanted.num_adapters};
 }
 
 bool is_prefix(const Structure& structure) {
@@ -80,7 +80,7 @@ struct Teacher {
       : parameters(std::make_shared<ParameterLayout>(spec.config, heads_of(spec.config, checkpoint))),
         weights(parameters, spec.precision, spec.isa),
         pass(weights, Saving::kRecompute) {
-    read_parameters(checkpoint, spec.seed, parameters);
+    read_parameters(checkpoint, nullptr, spec.seed, parameters);
     weights.refresh(threads);
   }
 };
@@ -259,11 +259,11 @@ TrainSession::TrainSession(const SessionSpec& spec, const TrainThreads& threads)
   const Checkpoint checkpoint(spec.paths);
   state_ = std::make_unique<State>(spec, checkpoint);
   validate_adapters(spec, state_->layout->heads.num_adapters);
-  read_parameters(checkpoint, spec.seed, state_->parameters);
+  std::optional<Checkpoint> teacher;
+  if (!spec.teacher_paths.empty()) teacher.emplace(spec.teacher_paths);
+  read_parameters(checkpoint, teacher.has_value() ? &*teacher : nullptr, spec.seed, state_->parameters);
   state_->weights.refresh(threads);
-  if (!spec.teacher_paths.empty()) {
-    state_->teacher = std::make_unique<Teacher>(spec, Checkpoint(spec.teacher_paths), threads);
-  }
+  if (teacher.has_value()) state_->teacher = std::make_unique<Teacher>(spec, *teacher, threads);
 }
 
 TrainSession::~TrainSession() = default;

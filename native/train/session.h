@@ -20,7 +20,8 @@ namespace elasticlm {
 struct SessionSpec {
   EncoderConfig config;
   std::vector<std::string> paths;  // the student's safetensors
-  HeadShapes heads;   // what the student trains above its encoder; heads of the checkpoint are added to it
+  HeadShapes heads;   // what the student trains above its encoder; other heads of the checkpoint, but for
+                      // adapters, are added to it
   uint64_t seed = 1;  // of heads that the checkpoint lacks
   std::vector<Structure> structures;       // by falling size, prefixes
   std::vector<int32_t> adapter_idx;        // of each structure among heads.num_adapters, -1 for none; empty: none
