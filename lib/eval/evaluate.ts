@@ -50,8 +50,10 @@ export interface EvaluateOptions {
   split?: string;
   /** default all */
   levels?: LevelChoice;
-  /** for tasks that search a collection: level of the documents' vectors; default each query level's own */
+  /** for tasks that search a collection: level of the documents' vectors; default each query level's own, with `indexModel` 1 */
   indexLevel?: number;
+  /** for the same tasks: folder of the checkpoint that encodes the documents; default `model` */
+  indexModel?: string;
   maxLength?: number;
   /** where and in what to run, as for ElasticModel.load() */
   backend?: Backend;
@@ -73,31 +75,34 @@ export type EvaluationResult =
 
 /** One result per level, as soon as it is known. @throws what the task's reader and head throw */
 export async function* evaluate(options: EvaluateOptions): AsyncGenerator<EvaluationResult> {
-  const { model, task, backend, precision, device, threads, indexLevel, ...rest } = options;
+  const { model, task, backend, precision, device, threads, indexLevel, indexModel, ...rest } = options;
   const load = {
     ...(backend === undefined ? {} : { backend }),
     ...(precision === undefined ? {} : { precision }),
     ...(device === undefined ? {} : { device }),
     ...(threads === undefined ? {} : { threads }),
   };
-  if (indexLevel !== undefined && !collectionTasks.some((name) => name === task)) {
-    throw invalid('indexLevel', `none but for the tasks ${collectionTasks.join(', ')}`, indexLevel);
+  for (const [name, value] of Object.entries({ indexLevel, indexModel })) {
+    if (value === undefined || collectionTasks.some((known) => known === task)) continue;
+    throw invalid(name, `none but for the tasks ${collectionTasks.join(', ')}`, value);
   }
+  await using indexing = indexModel === undefined ? undefined : await ElasticDenser.load(indexModel, load);
+  const index = { indexLevel, indexDenser: indexing };
   switch (task) {
     case 'retrieval': {
       await using denser = await ElasticDenser.load(model, load);
-      yield* evaluateRetrieval({ denser, indexLevel, ...rest });
+      yield* evaluateRetrieval({ denser, ...index, ...rest });
       return;
     }
     case 'nq':
     case 'triviaqa': {
       await using denser = await ElasticDenser.load(model, load);
-      yield* evaluateAnswers({ task, denser, indexLevel, ...rest });
+      yield* evaluateAnswers({ task, denser, ...index, ...rest });
       return;
     }
     case 'msmarco': {
       await using denser = await ElasticDenser.load(model, load);
-      yield* evaluateMsMarco({ denser, indexLevel, ...rest });
+      yield* evaluateMsMarco({ denser, ...index, ...rest });
       return;
     }
     case 'msmarco-rerank': {

@@ -1,4 +1,5 @@
 /** Every document of a collection against every query, at every level, in memory that does not grow with the collection. */
+import { ElasticError } from '../errors.js';
 import { DenseRetriever } from '../retrieval/index.js';
 import { Slices } from './slices.js';
 import { checkSome, countItems, inParts } from './streams.js';
@@ -47,12 +48,27 @@ export interface Pass {
   levels: readonly number[];
 }
 
-/** One pass where levels share the documents' vectors, else one for each level. @throws ELASTICLM_LEVEL_UNKNOWN */
-export function planPasses({ denser, levels, indexLevel }: CollectionTaskOptions): Pass[] {
+/**
+ * One pass where levels share the documents' vectors, else one for each level.
+ * @throws ELASTICLM_LEVEL_UNKNOWN; ELASTICLM_ARGUMENT_INVALID for vectors of two lengths
+ */
+export function planPasses({ denser, indexDenser, levels, indexLevel }: CollectionTaskOptions): Pass[] {
   const known = resolveLevels(levels, denser);
-  if (indexLevel === undefined) return known.map((level) => ({ indexLevel: level, levels: [level] }));
-  resolveLevels([indexLevel], denser);
-  return [{ indexLevel, levels: known }];
+  if (indexLevel === undefined && indexDenser === undefined) {
+    return known.map((level) => ({ indexLevel: level, levels: [level] }));
+  }
+  const shared = indexLevel ?? 1;
+  const indexing = indexDenser ?? denser;
+  resolveLevels([shared], indexing);
+  if (indexing.dims !== denser.dims) {
+    throw ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {
+      expected: `vectors of ${denser.dims} floats, as the queries' are,`,
+      subject: 'the model of the index',
+      received: `${indexing.dims}`,
+      remedy: 'Choose the model that the queries were trained to search with',
+    });
+  }
+  return [{ indexLevel: shared, levels: known }];
 }
 
 /**
@@ -83,7 +99,8 @@ async function* runPass<Document>(
   search: CollectionSearch<Document>,
   { indexLevel, levels, onDocuments }: RunningPass,
 ): AsyncGenerator<LevelHits> {
-  const { denser, maxLength, signal, documentsPerPart = defaultPart(denser.dims) } = options;
+  const { denser, indexDenser = denser, maxLength, signal } = options;
+  const { documentsPerPart = defaultPart(denser.dims) } = options;
   const searches: LevelSearch[] = [];
   for (const level of levels) {
     const encoded = await denser.encode(search.queries, { kind: 'query', level, maxLength, signal });
@@ -94,7 +111,7 @@ async function* runPass<Document>(
     const start = performance.now();
     let tokens = 0;
     const documents = part.map((document) => ({ id: '', text: search.textOf(document) }));
-    await using retriever = await DenseRetriever.build(denser, documents, {
+    await using retriever = await DenseRetriever.build(indexDenser, documents, {
       level: indexLevel,
       maxLength,
       signal,

@@ -22,8 +22,10 @@ export interface TaskOptions {
 /** A task that searches a collection of documents. */
 export interface CollectionTaskOptions extends TaskOptions {
   denser: ElasticDenser;
-  /** level of the documents' vectors; default each query level's own */
+  /** level of the documents' vectors; default each query level's own, with an `indexDenser` 1 */
   indexLevel?: number | undefined;
+  /** what encodes the documents; default `denser`. Its vectors must be as long, and mean the same. */
+  indexDenser?: ElasticDenser | undefined;
   /** documents whose vectors are in memory at once; default as many as take 64 MiB. Results do not depend on it. */
   documentsPerPart?: number | undefined;
 }

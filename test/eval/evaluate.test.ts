@@ -13,7 +13,7 @@ import {
   type RetrievalResult,
 } from '../../lib/eval/index.js';
 import { ElasticClassifier, ElasticDenser, ElasticRanker } from '../../lib/heads/index.js';
-import { configOf, evenLevels, writeTinyCheckpoint } from '../support/checkpoint.js';
+import { configOf, evenLevels, writeTinyCheckpoint, type TinyCheckpoint } from '../support/checkpoint.js';
 import { expectRejection } from '../support/expect-code.js';
 import { all, DataFolder, tableOf } from '../support/files.js';
 import { Random } from '../support/random.js';
@@ -119,6 +119,28 @@ describe('evaluateRetrieval()', () => {
       [0.5, 1],
     ]);
     expect(builds).toEqual([8]);
+  });
+
+  it("searches another model's index when told to", async () => {
+    await writeWords();
+    const load = (name: string, options: TinyCheckpoint): Promise<ElasticDenser> => {
+      const directory = join(checkpoints.path, name);
+      writeTinyCheckpoint(directory, options);
+      return ElasticDenser.load(directory);
+    };
+    await using other = await load('other', { seed: 2 });
+    const results = await retrieval({ indexDenser: other });
+    expect(results.map(({ level, indexLevel }) => [level, indexLevel])).toEqual([
+      [1, 1],
+      [0.5, 1],
+    ]);
+    expect(results[0]!['ndcg@10']).toBeLessThan(1);
+    await using wide = await load('wide', { heads: 8 });
+    await expectRejection(
+      retrieval({ indexDenser: wide }),
+      'ELASTICLM_ARGUMENT_INVALID',
+      /the model of the index/,
+    );
   });
 
   it('averages over judged queries alone', async () => {

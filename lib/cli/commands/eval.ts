@@ -18,6 +18,7 @@ interface EvalOptions extends ModelOptions {
   split?: string;
   level: LevelChoice;
   indexLevel?: number;
+  indexModel?: string;
 }
 
 export function evalCommand(): Command {
@@ -37,6 +38,7 @@ export function evalCommand(): Command {
         "level of the documents' vectors where a collection is searched (default: each query level's own)",
       ).argParser(parseLevel),
     )
+    .option('--index-model <folder>', 'checkpoint that encodes the documents (default: the model)')
     .addOption(maxLengthOption());
   return addModelOptions(command).addOption(jsonOption()).action(runEval);
 }
@@ -49,7 +51,7 @@ async function runEval(directory: string, options: EvalOptions): Promise<void> {
     data: options.data,
     levels: options.level,
     onProgress: (done, total) => progress.update(done, total),
-    ...given(options, 'split', 'indexLevel', 'maxLength'),
+    ...given(options, 'split', 'indexLevel', 'indexModel', 'maxLength'),
     ...loadOptions(options),
   });
   const rows: Record<string, string | number>[] = [];
