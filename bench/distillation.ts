@@ -3,10 +3,11 @@
  * searching one index built at level 1. One run per trained checkpoint in docs/results/distillation.json:
  *
  *   npm run bench:distillation -- --cut runs/minilm-embedding/elastic --trained runs/minilm-embedding/distill/model
- *                                 [--name minilm-embedding] [--data ../shared/data] [--precision f32]
- *                                 [--out docs/results/distillation.json]
+ *                                 [--static 0.5=runs/static-0.5/distill/model ...] [--name minilm-embedding]
+ *                                 [--data ../shared/data] [--precision f32] [--out docs/results/distillation.json]
  *
- * The data is laid out as docs/results/README.md says; none of its dev and test queries may have been trained on. It ends with
+ * A static SubLM is that level trained alone, with everything else as it was (`--set distill.levels=[0.5]`): its weights are no
+ * use to other levels, so its queries search the index of the uncut model, which it was trained to search. The data is laid out as docs/results/README.md says; none of its dev and test queries may have been trained on. It ends with
  * 1 when a bar is missed.
  */
 import { join } from 'node:path';
@@ -31,6 +32,8 @@ const measures: readonly Measure[] = [
 ];
 /** Least share of what the uncut model reaches. */
 const retainedBars: Readonly<Record<number, number>> = { 1: 0.99, 0.5: 0.97, 0.3: 0.94, 0.1: 0.85 };
+/** Points (of 100) that a static SubLM may be better by. */
+const staticBars: Readonly<Record<number, number>> = { 0.5: 1.5, 0.1: 1.5 };
 /** As in the acceptance run `retrieval`. */
 const maxLength = 256;
 
@@ -38,6 +41,7 @@ const { values } = parseArgs({
   options: {
     cut: { type: 'string' },
     trained: { type: 'string' },
+    static: { type: 'string', multiple: true, default: [] },
     name: { type: 'string', default: 'minilm-embedding' },
     data: { type: 'string', default: '../shared/data' },
     precision: { type: 'string', default: 'f32' },
@@ -45,17 +49,30 @@ const { values } = parseArgs({
   },
 });
 
+/** What is measured of a model beside all its levels against its own index of level 1. */
+interface Alone {
+  level: number;
+  /** folder of what encodes the documents */
+  indexModel: string;
+}
+
 /** The metric by level. */
-async function measure(model: string, { task, data, split, metric }: Measure): Promise<Map<number, number>> {
+async function measure(
+  model: string,
+  { task, data, split, metric }: Measure,
+  alone?: Alone,
+): Promise<Map<number, number>> {
+  const isSearch = task === 'retrieval';
   const results = evaluate({
     model,
     task,
     data: join(values.data, data),
-    levels: 'all',
+    levels: alone === undefined ? 'all' : [alone.level],
     maxLength,
     backend: 'cpu',
     precision: values.precision as Precision,
-    ...(task === 'retrieval' ? { indexLevel: 1 } : {}),
+    ...(isSearch ? { indexLevel: 1 } : {}),
+    ...(isSearch && alone !== undefined ? { indexModel: alone.indexModel } : {}),
     ...(split === undefined ? {} : { split }),
   });
   const byLevel = new Map<number, number>();
@@ -69,8 +86,14 @@ async function measure(model: string, { task, data, split, metric }: Measure): P
 
 const { cut, trained } = values;
 if (cut === undefined || trained === undefined) throw new Error('expected --cut FOLDER and --trained FOLDER');
+const statics = values.static.map((text) => {
+  const [level, folder] = text.split('=');
+  if (folder === undefined) throw new Error(`expected LEVEL=FOLDER for --static, received ${text}`);
+  return { level: Number(level), folder };
+});
 const bars = new Bars();
 const quality: object[] = [];
+const besideStatics: object[] = [];
 for (const one of measures) {
   const before = await measure(cut, one);
   const after = await measure(trained, one);
@@ -91,10 +114,35 @@ for (const one of measures) {
       ),
     });
   }
+  for (const { level, folder } of statics) {
+    const value = (await measure(folder, one, { level, indexModel: cut })).get(level);
+    const elastic = after.get(level);
+    if (value === undefined || elastic === undefined) throw new Error(`no level ${level}`);
+    const most = staticBars[level];
+    besideStatics.push({
+      measure: one.name,
+      metric: one.metric,
+      level,
+      static: value,
+      elastic,
+      pointsBetter: bars.ratio(
+        `${one.name}, level ${level} trained alone: ${value.toFixed(4)}, points above the elastic one`,
+        100 * (value - elastic),
+        most === undefined ? {} : { atMost: most },
+      ),
+    });
+  }
 }
 writeRun(
   values.out,
   { name: values.name },
-  { precision: values.precision, maxLength, indexLevel: 1, quality, missed: bars.missed },
+  {
+    precision: values.precision,
+    maxLength,
+    indexLevel: 1,
+    quality,
+    statics: besideStatics,
+    missed: bars.missed,
+  },
 );
 if (bars.missed.length > 0) process.exitCode = 1;

@@ -70,7 +70,10 @@ export function addRecipeOptions(command: Command): Command {
     )
     .addOption(new Option('--kind <name>', 'what is learned').choices(kinds))
     .option('--model <folder>', 'checkpoint to begin with')
-    .option('--student <folder>', 'elastic checkpoint to distil (default: what elasticize makes of the model)')
+    .option(
+      '--student <folder>',
+      'elastic checkpoint to distil (default: what elasticize makes of the model)',
+    )
     .option('--teacher <folder>', 'checkpoint to learn from (default: what finetune makes, else the model)')
     .option('--output <folder>', "the run's folder")
     .addOption(

@@ -38,8 +38,8 @@ export async function readSubject(settings: TrainSettings): Promise<Subject> {
     teacher: settings.teacher === undefined ? undefined : await readTeacher(settings.teacher, student),
     allLevels,
     levels,
-    levelWeights: chooseNumbers('levelWeights', settings.levelWeights, levels),
-    levelShares: chooseNumbers('levelShares', settings.levelShares, levels, 1),
+    levelWeights: chooseNumbers('levelWeights', settings, { levels, allLevels }),
+    levelShares: chooseNumbers('levelShares', settings, { levels, allLevels }),
     ...chooseHeads(settings, student, allLevels),
   };
 }
@@ -78,7 +78,7 @@ function chooseAdapters(
   { adapters, objective }: Pick<TrainSettings, 'adapters' | 'objective'>,
   levels: readonly ElasticLevel[],
 ): readonly ElasticLevel[] {
-  if (!hasEmbeddings(objective)) return levels.map(({ adapter: _, ...level }) => level);
+  if (!hasEmbeddings(objective)) return levels.map(({ level, heads, neurons }) => ({ level, heads, neurons }));
   if (!adapters) return levels;
   let next = countAdapters(levels);
   return levels.map((level) =>
@@ -90,24 +90,28 @@ function countAdapters(levels: readonly ElasticLevel[]): number {
   return levels.reduce((count, { adapter = -1 }) => Math.max(count, adapter + 1), 0);
 }
 
-/** One number for each level, 1 where none is given. */
+/** The most that a level may be given. */
+const mostOf = { levelWeights: Infinity, levelShares: 1 };
+
+/** One number for each trained level, 1 where none is given. Numbers of the student's other levels do not matter. */
 function chooseNumbers(
-  field: 'levelWeights' | 'levelShares',
-  given: Readonly<Record<string, number>> | undefined,
-  levels: readonly ElasticLevel[],
-  most = Infinity,
+  field: keyof typeof mostOf,
+  settings: Pick<TrainSettings, keyof typeof mostOf>,
+  { levels, allLevels }: Pick<Subject, 'levels' | 'allLevels'>,
 ): number[] {
-  const names = levels.map(({ level }) => String(level));
-  for (const [name, weight] of Object.entries(given ?? {})) {
+  const given = settings[field] ?? {};
+  const most = mostOf[field];
+  const names = allLevels.map(({ level }) => String(level));
+  for (const [name, value] of Object.entries(given)) {
     if (!names.includes(name)) {
-      throw invalid(field, `numbers of the levels ${names.join(', ')}`, name);
+      throw invalid(field, `numbers of the student's levels ${names.join(', ')}`, name);
     }
-    if (!(Number.isFinite(weight) && weight > 0 && weight <= most)) {
+    if (!(Number.isFinite(value) && value > 0 && value <= most)) {
       const expected = most === Infinity ? 'a number above 0' : `a number above 0 and up to ${most}`;
-      throw invalid(`${field}["${name}"]`, expected, weight);
+      throw invalid(`${field}["${name}"]`, expected, value);
     }
   }
-  return names.map((name) => given?.[name] ?? 1);
+  return levels.map(({ level }) => given[String(level)] ?? 1);
 }
 
 /** Terms over the logits of pooler and classifier. */

@@ -68,12 +68,14 @@ Napi::Object device_value(Napi::Env env, const DeviceSummary& device) {
 
 std::unique_ptr<const Adapters> make_adapters(const BackendSpec& spec,
                                               const std::vector<int32_t>& adapter_idx) {
-  if (std::all_of(adapter_idx.begin(), adapter_idx.end(), [](int32_t idx) { return idx < 0; })) return nullptr;
+  if (std::all_of(adapter_idx.begin(), adapter_idx.end(), [](int32_t idx) { return idx < 0; }))
+    return nullptr;
   // Whatever the backend: they run here.
-  return std::make_unique<const Adapters>(AdapterSpec{.config = spec.config,
-                                                      .paths = spec.paths,
-                                                      .adapter_idx = adapter_idx,
-                                                      .isa = spec.cuda.has_value() ? choose_isa("") : spec.isa});
+  return std::make_unique<const Adapters>(
+      AdapterSpec{.config = spec.config,
+                  .paths = spec.paths,
+                  .adapter_idx = adapter_idx,
+                  .isa = spec.cuda.has_value() ? choose_isa("") : spec.isa});
 }
 
 // A batch of the same shape whose ids cannot be wrong: `plan` has only shapes, and is checked by the same

@@ -1,6 +1,6 @@
-// Linear layers that some SubLMs have to themselves: x + W x + b instead of a sequence's pooled vector x. They
-// come after the backend's pooling and before normalising, on the processor, whatever computed the rest: one
-// product of E x E for each sequence.
+// Linear layers that some SubLMs have to themselves: x + W x + b instead of a sequence's pooled vector x.
+// They come after the backend's pooling and before normalising, on the processor, whatever computed the rest:
+// one product of E x E for each sequence.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +31,9 @@ class Adapters {
 
   int64_t bytes() const;  // of the packed weights
 
-  // vectors [B, E], pooled and not normalised, of sequences at the structures `structure_idx` [B]: replaced by
-  // the adapters' outputs, then divided by their norms if asked (a zero vector stays zero). The same bits for a
-  // sequence alone and in any batch.
+  // vectors [B, E], pooled and not normalised, of sequences at the structures `structure_idx` [B]: replaced
+  // by the adapters' outputs, then divided by their norms if asked (a zero vector stays zero). The same bits
+  // for a sequence alone and in any batch.
   void apply(std::span<const int32_t> structure_idx, bool normalize, float* vectors) const;
 
  private:

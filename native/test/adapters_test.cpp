@@ -115,8 +115,7 @@ TEST_CASE("adapters against f64, odd sizes, SubLMs with and without, normalised 
         CHECK(is_poison(after.back()), "wrote behind the vectors");
         WorstError worst;
         for (int64_t b = 0; b < std::ssize(structure_idx); ++b) {
-          const int32_t adapter =
-              adapter_idx[static_cast<size_t>(structure_idx[static_cast<size_t>(b)])];
+          const int32_t adapter = adapter_idx[static_cast<size_t>(structure_idx[static_cast<size_t>(b)])];
           const StoredAdapter* const stored =
               adapter < 0 ? nullptr : &file.adapters[static_cast<size_t>(adapter)];
           const std::vector<Bound> expected = exact(before.data() + b * E, stored, E, normalize);
@@ -148,8 +147,9 @@ TEST_CASE("a zero vector without an adapter stays zero") {
 
 TEST_CASE("adapters that are missing, of another shape or not finite are refused") {
   AdapterFile file(8, 4);
-  check_throws("none of this number", ErrorCode::kTensorMissing, "elastic_adapters.3.weight",
-               [&] { file.load({-1, 3}, Isa::kRef); });
+  check_throws("none of this number", ErrorCode::kTensorMissing, "elastic_adapters.3.weight", [&] {
+    file.load({-1, 3}, Isa::kRef);
+  });
   check_throws("none of a huge number", ErrorCode::kTensorMissing, "elastic_adapters.2000000000.weight",
                [&] { file.load({2000000000}, Isa::kRef); });
   check_throws("another shape", ErrorCode::kTensorShapeMismatch, "elastic_adapters.0.weight",

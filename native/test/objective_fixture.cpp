@@ -105,10 +105,9 @@ ObjectiveCase::ObjectiveCase(const ObjectiveSizes& sizes, uint64_t seed) {
   hidden = normal_floats(random, num_tokens() * E);
   teacher.hidden = normal_floats(random, num_tokens() * E);
   run_with_threads(1, [&](const TrainThreads& threads) {
-    teacher.embeddings =
-        embeddings_forward(batch(), teacher.hidden.data(), {Pooling::kMean, -1, *parameters},
-                           Compute(Isa::kRef, threads))
-            .values;
+    teacher.embeddings = embeddings_forward(batch(), teacher.hidden.data(), {Pooling::kMean, -1, *parameters},
+                                            Compute(Isa::kRef, threads))
+                             .values;
   });
   teacher.logits = normal_floats(random, num_sequences() * std::max<int64_t>(sizes.heads.num_labels, 1));
   teacher.qkv = normal_floats(random, 3 * num_tokens() * E);

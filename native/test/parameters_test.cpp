@@ -144,8 +144,10 @@ TEST_CASE("a classifier that the student lacks is the teacher's, with the pooler
   const EncoderConfig config = small_config();
   const TemporaryFolder folder;
   const auto load = [&](const std::string& name, int64_t num_labels, uint64_t seed) {
-    write_file(folder.path(name), safetensors_bytes(encoder_tensors(config, {.prefix = "", .num_labels = num_labels, .seed = seed}),
-                                                    DType::kF32));
+    write_file(
+        folder.path(name),
+        safetensors_bytes(encoder_tensors(config, {.prefix = "", .num_labels = num_labels, .seed = seed}),
+                          DType::kF32));
     return Checkpoint({folder.path(name)});
   };
   const Checkpoint bare = load("bare", 0, 1);
@@ -180,7 +182,8 @@ TEST_CASE("an adapter that a checkpoint lacks begins as nothing") {
   const auto parameters = make_set(config, {.num_adapters = 1});
   const AdapterSlots& adapter = parameters->layout().head.adapters[0];
   read_parameters(Checkpoint({folder.path("in")}), nullptr, 1, *parameters);
-  for (int64_t i = 0; i < adapter.weight.size(); ++i) CHECK(parameters->at(adapter.weight)[i] == 0.0f, "weight");
+  for (int64_t i = 0; i < adapter.weight.size(); ++i)
+    CHECK(parameters->at(adapter.weight)[i] == 0.0f, "weight");
   for (int64_t i = 0; i < adapter.bias.size(); ++i) CHECK(parameters->at(adapter.bias)[i] == 0.0f, "bias");
 }
 

@@ -233,8 +233,9 @@ TEST_CASE("SubLMs that see a part of the batch learn as from that part alone, ea
     const HeadSlots& head = together.session().parameters().layout().head;
     for (const AdapterSlots& adapter : head.adapters) {
       const float* const gradient = together.session().gradients().at(adapter.weight);
-      CHECK(std::any_of(gradient, gradient + adapter.weight.size(), [](float value) { return value != 0.0f; }),
-            "each adapter has a gradient");
+      CHECK(
+          std::any_of(gradient, gradient + adapter.weight.size(), [](float value) { return value != 0.0f; }),
+          "each adapter has a gradient");
     }
   }
 }

@@ -46,8 +46,8 @@ std::vector<double> gradient_squares(const ParameterSet& gradients, const std::v
   return squares;
 }
 
-// [slots] whether a tensor has or ever had a gradient. Others are no part of what is trained (a pooler that no
-// loss reads) and must not decay to nothing meanwhile.
+// [slots] whether a tensor has or ever had a gradient. Others are no part of what is trained (a pooler that
+// no loss reads) and must not decay to nothing meanwhile.
 std::vector<bool> trained_slots(const std::vector<Part>& parts, const std::vector<double>& squares,
                                 const Moments& moments) {
   std::vector<bool> trained(moments.second.layout().slots().size());

@@ -23,9 +23,10 @@ struct Moments {
   int64_t step = 0;  // updates done
 };
 
-// One update of all tensors that have, or ever had, a gradient; clears the gradients. Returns the global norm before clipping, summed in f64 in an order that
-// does not depend on the threads. Where it is not finite nothing changes (the gradients are kept) and it is
-// returned as it is: the caller decides. Throws kCallAborted before anything has changed.
+// One update of all tensors that have, or ever had, a gradient; clears the gradients. Returns the global norm
+// before clipping, summed in f64 in an order that does not depend on the threads. Where it is not finite
+// nothing changes (the gradients are kept) and it is returned as it is: the caller decides. Throws
+// kCallAborted before anything has changed.
 double adamw_update(const AdamWOptions& options, ParameterSet& parameters, ParameterSet& gradients,
                     Moments& moments, const TrainThreads& threads);
 

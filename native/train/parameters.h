@@ -123,8 +123,9 @@ HeadShapes heads_of(const EncoderConfig& config, const Checkpoint& checkpoint);
 
 // Fills encoder and heads from a checkpoint; every tensor must be finite. A classifier that the checkpoint
 // lacks, or has for another number of labels, is the teacher's together with the pooler below it, where the
-// teacher (may be null) has one of that number. Any other head of the layout that is lacking is drawn: weights normal with deviation 0.02 from `seed`, biases 0, LayerNorm 1 and 0; an
-// adapter is 0, and its output the pooled vector. Throws what Checkpoint throws.
+// teacher (may be null) has one of that number. Any other head of the layout that is lacking is drawn:
+// weights normal with deviation 0.02 from `seed`, biases 0, LayerNorm 1 and 0; an adapter is 0, and its
+// output the pooled vector. Throws what Checkpoint throws.
 void read_parameters(const Checkpoint& checkpoint, const Checkpoint* teacher, uint64_t seed,
                      ParameterSet& parameters);
 

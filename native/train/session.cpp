@@ -231,6 +231,17 @@ struct TrainSession::State {
   }
 
   std::vector<Losses> run_step(const StepArgs& args, const TrainThreads& threads) {
+    if (args.num_sequences.empty()) return run_passes(args, threads);
+    // What no SubLM sees the teacher need not read.
+    const int32_t most = *std::max_element(args.num_sequences.begin(), args.num_sequences.end());
+    if (most == args.batch.num_sequences()) return run_passes(args, threads);
+    const BatchPart part = first_sequences(args.batch, args.objective, nullptr, most);
+    return run_passes(
+        {part.batch, part.objective, args.structure_idx, args.weights, args.mode, args.num_sequences},
+        threads);
+  }
+
+  std::vector<Losses> run_passes(const StepArgs& args, const TrainThreads& threads) {
     const std::optional<TeacherOutputs> targets = ask_teacher(args.batch, args.objective, threads);
     std::vector<Losses> losses;
     const TeacherOutputs* const compared = targets.has_value() ? &*targets : nullptr;

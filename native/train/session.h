@@ -23,8 +23,8 @@ struct SessionSpec {
   HeadShapes heads;   // what the student trains above its encoder; other heads of the checkpoint, but for
                       // adapters, are added to it
   uint64_t seed = 1;  // of heads that the checkpoint lacks
-  std::vector<Structure> structures;       // by falling size, prefixes
-  std::vector<int32_t> adapter_idx;        // of each structure among heads.num_adapters, -1 for none; empty: none
+  std::vector<Structure> structures;  // by falling size, prefixes
+  std::vector<int32_t> adapter_idx;   // of each structure among heads.num_adapters, -1 for none; empty: none
   std::vector<std::string> teacher_paths;  // empty: no teacher; the same config otherwise
   Isa isa = Isa::kRef;
   Precision precision = Precision::kF32;

@@ -31,7 +31,7 @@ const trainer = await NativeTrainer.load({
   teacherPaths: files,
   structures: [full],
   adapterIdx: new Int32Array(),
-    heads: { pooler: false, numLabels: 0, relation: false, mlm: false, numAdapters: 0 },
+  heads: { pooler: false, numLabels: 0, relation: false, mlm: false, numAdapters: 0 },
   seed: 1,
   isa: '',
   precision: 'f32',
