@@ -23,6 +23,7 @@
 #include "core/thread_pool.h"
 #include "exec/encoder.h"
 #include "isa_peak.h"
+#include "levels.h"
 
 namespace elasticlm::bench {
 namespace {
@@ -79,19 +80,6 @@ EncoderConfig config_of(const std::string& model) {
 
 constexpr double kLevels[] = {1.0, 0.5, 0.25, 0.1};
 
-std::vector<Structure> make_structures(const EncoderConfig& config) {
-  std::vector<Structure> structures;
-  for (const double level : kLevels) {
-    Structure structure = Structure::full(config);
-    for (LayerStructure& layer : structure.layers) {
-      layer.num_heads = std::lround(static_cast<double>(config.num_heads) * level);
-      layer.num_neurons = std::lround(static_cast<double>(config.intermediate_size) * level);
-    }
-    structures.push_back(structure);
-  }
-  return structures;
-}
-
 struct OwnedBatch {
   std::vector<int32_t> input_ids;
   std::vector<int32_t> token_type_ids;
@@ -142,7 +130,7 @@ void run_shape(Encoder& encoder, const Shape& shape, int num_threads) {
   const EncoderConfig& config = encoder.weights().config;
   const Precision precision = encoder.weights().precision;
   const PeakLoop peak_loop = peak_of(encoder.isa(), precision);
-  const std::vector<Structure> structures = make_structures(config);
+  const std::vector<Structure> structures = even_structures(config, kLevels);
   ThreadPool pool(num_threads);
   std::vector<OwnedBatch> batches;
   for (size_t i = 0; i < kNumLevels; ++i) batches.push_back(make_batch(shape, static_cast<int32_t>(i)));

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "exec/encoder.h"
+#include "levels.h"
 #include "test/encoder_fixture.h"
 #include "test/reference_gradients.h"
 #include "train/encoder_pass.h"
@@ -34,19 +35,6 @@ EncoderConfig mini_lm() {
   EncoderConfig config = test::mini_lm_config();
   config.vocab_size = 30522;
   return config;
-}
-
-std::vector<Structure> make_structures(const EncoderConfig& config) {
-  std::vector<Structure> structures;
-  for (const double level : kLevels) {
-    Structure structure = Structure::full(config);
-    for (LayerStructure& layer : structure.layers) {
-      layer.num_heads = std::lround(static_cast<double>(config.num_heads) * level);
-      layer.num_neurons = std::lround(static_cast<double>(config.intermediate_size) * level);
-    }
-    structures.push_back(structure);
-  }
-  return structures;
 }
 
 // Sequences of 64 to 128 tokens.
@@ -128,7 +116,7 @@ void run_setting(const Setting& setting) {
   EncoderPass pass(weights);
   EncoderPass mixed(weights);
   Encoder encoder(random_weights(config, 0, 1, setting.precision), setting.isa, setting.num_threads);
-  const std::vector<Structure> structures = make_structures(config);
+  const std::vector<Structure> structures = even_structures(config, kLevels);
   const test::OwnedBatch owned = make_batch(config, setting.num_tokens);
   const TokenBatch batch{owned.input_ids, owned.token_type_ids, owned.cu_seqlens};
   const auto hidden_floats = static_cast<size_t>(setting.num_tokens * config.hidden_size);

@@ -1,7 +1,31 @@
 /** Open, closing, closed: the one lifecycle of everything that owns native memory and threads. */
 import { ElasticError, type ErrorCode } from '../errors.js';
 import type { AddonCall } from './addon.js';
-import { captureCallSite, runCall } from './call.js';
+import { captureCallSite, runCall, toElasticError } from './call.js';
+
+/** Something native that reads its files on a thread of its own. */
+interface Loaded {
+  load(): AddonCall;
+  close(): AddonCall;
+}
+
+/** Makes and loads it; what has failed to load is closed. */
+export async function loadNativeObject<Native extends Loaded>(make: () => Native): Promise<Native> {
+  const site = captureCallSite();
+  let native: Native;
+  try {
+    native = make();
+  } catch (error) {
+    throw toElasticError(error, site);
+  }
+  try {
+    await runCall(() => native.load(), site);
+  } catch (error) {
+    await runCall(() => native.close(), site);
+    throw error;
+  }
+  return native;
+}
 
 export class Lifecycle {
   #closing: Promise<void> | undefined;

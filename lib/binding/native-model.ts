@@ -8,7 +8,7 @@ import {
   type Output,
 } from './addon.js';
 import { captureCallSite, runCall, toElasticError } from './call.js';
-import { Lifecycle } from './lifecycle.js';
+import { Lifecycle, loadNativeObject } from './lifecycle.js';
 
 export type NativeModelSpec = AddonModelSpec;
 export type NativeModelFacts = AddonModelFacts;
@@ -46,19 +46,7 @@ export class NativeModel {
 
   /** Reads and packs the weights on a thread of the model. */
   static async load(spec: NativeModelSpec): Promise<NativeModel> {
-    const site = captureCallSite();
-    let native: AddonModel;
-    try {
-      native = new (loadAddon().Model)(spec);
-    } catch (error) {
-      throw toElasticError(error, site);
-    }
-    try {
-      await runCall(() => native.load(), site);
-    } catch (error) {
-      await runCall(() => native.close(), site);
-      throw error;
-    }
+    const native = await loadNativeObject(() => new (loadAddon().Model)(spec));
     return new NativeModel(native, spec.config);
   }
 

@@ -9,8 +9,8 @@ import {
   type StepMode,
   type StoredDtype,
 } from './addon.js';
-import { captureCallSite, runCall, toElasticError } from './call.js';
-import { Lifecycle } from './lifecycle.js';
+import { captureCallSite, runCall } from './call.js';
+import { Lifecycle, loadNativeObject } from './lifecycle.js';
 
 export type NativeTrainerSpec = AddonTrainerSpec;
 export type UpdateOptions = AddonUpdateSpec;
@@ -70,19 +70,7 @@ export class NativeTrainer {
    * @throws ELASTICLM_STRUCTURE_INVALID, and what loading a checkpoint throws
    */
   static async load(spec: NativeTrainerSpec): Promise<NativeTrainer> {
-    const site = captureCallSite();
-    let native: AddonTrainer;
-    try {
-      native = new (loadAddon().Trainer)(spec);
-    } catch (error) {
-      throw toElasticError(error, site);
-    }
-    try {
-      await runCall(() => native.load(), site);
-    } catch (error) {
-      await runCall(() => native.close(), site);
-      throw error;
-    }
+    const native = await loadNativeObject(() => new (loadAddon().Trainer)(spec));
     return new NativeTrainer(native, spec.config);
   }
 
