@@ -125,6 +125,19 @@ describe.skipIf(missing)(title, () => {
     },
   );
 
+  it('sends pooled vectors through adapters, whatever else is in the batch', async () => {
+    const { levels } = evenLevels(configOf(shape), [0.5]);
+    const elastic = { levels: [levels[0]!, { ...levels[1]!, adapter: 0 }] };
+    const adapted = writeTinyCheckpoint(join(folder, 'adapted'), { ...shape, elastic }).directory;
+    await using cpu = await ElasticModel.load(adapted, { backend: 'cpu' });
+    await using cuda = await load({ precision: 'bf16' }, adapted);
+    const batch = randomBatch(cpu.config, [4, 9, 2], new Random(7));
+    const options = { output: 'pooled', normalize: true, level: [1, 0.5, 0.5] } as const;
+    const expected = await cpu.forward(batch, options);
+    const { data, dims } = await cuda.forward(batch, options);
+    expect(worstCosine(data, expected.data, dims)).toBeGreaterThanOrEqual(smallestCosine.bf16);
+  });
+
   it('says what runs', async () => {
     await using model = await load({ threads: 3 });
     expect(model.info()).toMatchObject({
