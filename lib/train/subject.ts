@@ -78,7 +78,8 @@ function chooseAdapters(
   { adapters, objective }: Pick<TrainSettings, 'adapters' | 'objective'>,
   levels: readonly ElasticLevel[],
 ): readonly ElasticLevel[] {
-  if (!hasEmbeddings(objective)) return levels.map(({ level, heads, neurons }) => ({ level, heads, neurons }));
+  if (!hasEmbeddings(objective))
+    return levels.map(({ level, heads, neurons }) => ({ level, heads, neurons }));
   if (!adapters) return levels;
   let next = countAdapters(levels);
   return levels.map((level) =>
