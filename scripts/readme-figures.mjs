@@ -15,7 +15,11 @@ function read(path) {
 function makerOf(path) {
   const part = /^bench\/results\/cpu-(.*)\.json$/.exec(path)?.[1];
   if (part !== undefined) return `npm run bench -- --part ${part}`;
-  return path === 'docs/results/precision.json' ? 'npm run bench:quality' : 'npm run accept';
+  const makers = {
+    'docs/results/precision.json': 'npm run bench:quality',
+    'docs/results/distillation.json': 'npm run bench:distillation',
+  };
+  return makers[path] ?? 'npm run accept';
 }
 
 const source = (record, path) =>
@@ -38,6 +42,29 @@ function qualityFigures() {
   ];
 }
 
+/** The trained levels beside the same levels only cut. */
+function trainingFigures() {
+  const path = 'docs/results/distillation.json';
+  const run = read(path).runs.find(({ name }) => name === 'minilm-embedding');
+  if (run === undefined)
+    throw new Error(`${path} has no run minilm-embedding: npm run bench:distillation writes it`);
+  const names = { scifact: 'SciFact', cranfield: 'Cranfield', mdn: 'MDN dev', stsb: 'STS-B dev' };
+  const levels = [...new Set(run.quality.map(({ level }) => level))];
+  const rows = levels.map((level) => [
+    level,
+    ...Object.keys(names).map((measure) => {
+      const one = run.quality.find((entry) => entry.measure === measure && entry.level === level);
+      return level === 1 ? one.trained.toFixed(3) : `${one.cut.toFixed(3)} → ${one.trained.toFixed(3)}`;
+    }),
+  ]);
+  return [
+    `models/minilm-elastic, before and after its levels were trained together (${source(run, path)}): nDCG@10 of queries`,
+    `at each level against one index of level 1, and Spearman on STS-B, in ${run.precision}:`,
+    '',
+    table(['level', ...Object.values(names)], rows),
+  ];
+}
+
 async function speedFigures() {
   const { lines, chart } = await cpuFigures(read);
   writeGenerated(chartPath, chart, remedy);
@@ -45,7 +72,7 @@ async function speedFigures() {
 }
 
 try {
-  const figures = [...(await speedFigures()), '', ...qualityFigures()].join('\n');
+  const figures = [...(await speedFigures()), '', ...trainingFigures(), '', ...qualityFigures()].join('\n');
   await writeSection('README.md', 'figures', figures, remedy);
 } catch (error) {
   process.stderr.write(`figures: ${error.message}\n`);
