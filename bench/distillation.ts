@@ -7,8 +7,10 @@
  *                                 [--data ../shared/data] [--precision f32] [--out docs/results/distillation.json]
  *
  * A static SubLM is that level trained alone, with everything else as it was (`--set distill.levels=[0.5]`): its weights are no
- * use to other levels, so its queries search the index of the uncut model, which it was trained to search. The data is laid out as docs/results/README.md says; none of its dev and test queries may have been trained on. It ends with
- * 1 when a bar is missed.
+ * use to other levels, so its queries search the index of the uncut model, which it was trained to search.
+ *
+ * The data is laid out as docs/results/README.md says; none of its dev and test queries may have been trained on. It ends with 1
+ * when a bar is missed: shares are of the uncut model, which level 1 has to reach as well.
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
