@@ -40,6 +40,10 @@ export const errorCodes = [
   'ELASTICLM_TRAINING_DIVERGED',
   'ELASTICLM_TRAINING_STATE_MISMATCH',
   'ELASTICLM_RECIPE_INVALID',
+  'ELASTICLM_DEADLINE_UNREACHABLE',
+  'ELASTICLM_DEADLINE_MISSED',
+  'ELASTICLM_QUEUE_FULL',
+  'ELASTICLM_SCHEDULER_CLOSED',
 ] as const;
 
 export type ErrorCode = (typeof errorCodes)[number];
@@ -56,14 +60,22 @@ export interface ErrorFacts {
   remedy?: string;
 }
 
+export interface ElasticErrorOptions extends ErrorOptions {
+  /** ms after which the same call may succeed */
+  retryAfterMs?: number;
+}
+
 /** The one error class of the library. `code` is stable; the message is for people. */
 export class ElasticError extends Error {
   override readonly name = 'ElasticError';
   readonly code: ErrorCode;
+  /** ms after which the same call may succeed; only where a full schedule refused it */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: ErrorCode, message: string, options?: ElasticErrorOptions) {
     super(message, options);
     this.code = code;
+    this.retryAfterMs = options?.retryAfterMs;
   }
 
   /** Builds the message from its facts: "expected … for …, received …. remedy". */
@@ -91,8 +103,12 @@ export function describeValue(value: unknown): string {
 
 /** @throws ELASTICLM_CALL_ABORTED, with the signal's reason as its cause, once `signal` has fired */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted !== true) return;
-  throw new ElasticError('ELASTICLM_CALL_ABORTED', 'the call was aborted by its AbortSignal', {
+  if (signal?.aborted === true) throw abortError(signal);
+}
+
+/** What a call ends with whose signal has fired. */
+export function abortError(signal: AbortSignal): ElasticError {
+  return new ElasticError('ELASTICLM_CALL_ABORTED', 'the call was aborted by its AbortSignal', {
     cause: signal.reason,
   });
 }

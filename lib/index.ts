@@ -61,6 +61,44 @@ export type {
   VectorSource,
 } from './retrieval/index.js';
 
+// which request runs when, and at which level
+export {
+  calibrate,
+  CostModel,
+  Dispatcher,
+  ElasticScheduler,
+  paperPolicy,
+  slackPolicy,
+  staticPolicy,
+} from './schedule/index.js';
+export type {
+  Admission,
+  Assignment,
+  CalibrateOptions,
+  CostCoefficients,
+  CostModelOptions,
+  Dispatch,
+  DispatcherOptions,
+  Executor,
+  LevelCost,
+  LevelQuality,
+  Measure,
+  Member,
+  NewRequest,
+  Policy,
+  Priority,
+  ScheduleState,
+  SchedulerOptions,
+  SchedulerStats,
+  Served,
+  SlackOptions,
+  Slo,
+  Submission,
+  SubmitOptions,
+  WaitingRequest,
+  Work,
+} from './schedule/index.js';
+
 // making checkpoints elastic, and measuring them
 export { elasticize, importanceLosses } from './structure/index.js';
 export type {

@@ -13,6 +13,7 @@ const shared = ['errors', 'types'];
 export const libRules = {
   errors: [],
   types: [],
+  slices: ['errors'],
   binding: shared,
   tokenizer: shared,
   batch: shared,
@@ -20,12 +21,23 @@ export const libRules = {
   heads: [...shared, 'model', 'tokenizer', 'batch'],
   // the index is searched by native code, and binding is the only door to it
   retrieval: [...shared, 'heads', 'binding'],
-  schedule: [...shared, 'batch'],
+  schedule: [...shared, 'batch', 'slices'],
   // calibration starts from text
   structure: [...shared, 'model', 'binding', 'tokenizer', 'batch'],
   // tasks are read from their files by eval, which also measures a student on the way; hard negatives are found by searching
-  train: [...shared, 'model', 'tokenizer', 'batch', 'binding', 'structure', 'heads', 'retrieval', 'eval'],
-  eval: [...shared, 'heads', 'retrieval'],
+  train: [
+    ...shared,
+    'slices',
+    'model',
+    'tokenizer',
+    'batch',
+    'binding',
+    'structure',
+    'heads',
+    'retrieval',
+    'eval',
+  ],
+  eval: [...shared, 'slices', 'heads', 'retrieval'],
   server: ['index'],
   cli: ['index', 'server'],
   index: [
@@ -54,6 +66,9 @@ export const packageOwners = {
   'cli-table3': 'cli',
   'd3-scale': 'cli',
   'd3-shape': 'cli',
+  'csv-parse': 'schedule',
+  tinyqueue: 'schedule',
+  'ml-fcnnls': 'schedule',
   'xz-decompress': 'eval',
   valibot: 'train',
 };

@@ -12,7 +12,7 @@ import {
 import { judgedQueries } from './qrels.js';
 import { mean, recallAt, reciprocalRankAt, type Qrels } from './ranking-metrics.js';
 import { planPasses, searchCollection } from './search-collection.js';
-import { mapInSlices, Slices } from './slices.js';
+import { mapInSlices, Slices } from '../slices.js';
 import { checkSome, countItems, inParts } from './streams.js';
 import { resolveLevels, type CollectionTaskOptions, type TaskOptions } from './task-options.js';
 import { TopHits } from './top-hits.js';

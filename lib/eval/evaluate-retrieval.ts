@@ -11,7 +11,7 @@ import {
   type ScoredDocument,
 } from './ranking-metrics.js';
 import { planPasses, searchCollection } from './search-collection.js';
-import { mapInSlices } from './slices.js';
+import { mapInSlices } from '../slices.js';
 import type { CollectionTaskOptions } from './task-options.js';
 import type { TopHits } from './top-hits.js';
 

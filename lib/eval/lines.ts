@@ -2,7 +2,7 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { ElasticError } from '../errors.js';
 import { decompress } from './compression.js';
-import { Slices } from './slices.js';
+import { Slices } from '../slices.js';
 
 export interface Line {
   /** without its line end */

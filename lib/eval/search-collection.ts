@@ -1,7 +1,7 @@
 /** Every document of a collection against every query, at every level, in memory that does not grow with the collection. */
 import { ElasticError } from '../errors.js';
 import { DenseRetriever } from '../retrieval/index.js';
-import { Slices } from './slices.js';
+import { Slices } from '../slices.js';
 import { checkSome, countItems, inParts } from './streams.js';
 import { resolveLevels, type CollectionTaskOptions } from './task-options.js';
 import { TopHits } from './top-hits.js';

@@ -6,7 +6,7 @@ import { checkDataOptions } from './data-options.js';
 import { Exclusions, heldOutSplits } from './exclusions.js';
 import { mineHardNegatives, type HardNegativeOptions } from './hard-negatives.js';
 import { PairData, type PairDataOptions } from './pair-data.js';
-import { Slices } from '../eval/slices.js';
+import { Slices } from '../slices.js';
 
 export interface BeirPairsOptions extends PairDataOptions {
   /** folder in BEIR layout */

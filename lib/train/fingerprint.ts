@@ -1,6 +1,6 @@
 /** What a resumed run compares, so that it never goes on with other data. */
 import { createHash, type Hash } from 'node:crypto';
-import { Slices } from '../eval/slices.js';
+import { Slices } from '../slices.js';
 
 /** One digest of typed arrays in their order, a piece at a time. */
 export async function fingerprint(arrays: Iterable<NodeJS.ArrayBufferView>): Promise<string> {

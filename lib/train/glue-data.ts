@@ -3,7 +3,7 @@ import { readGlue, type GlueTask } from '../eval/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
 import { checkDataOptions, type DataOptions } from './data-options.js';
 import { fingerprint } from './fingerprint.js';
-import { Slices } from '../eval/slices.js';
+import { Slices } from '../slices.js';
 import { TokenStore } from './token-store.js';
 import type { DescribedData, TrainBatch } from './types.js';
 

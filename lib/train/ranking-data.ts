@@ -5,7 +5,7 @@ import { checkCount, checkDataOptions, type DataOptions } from './data-options.j
 import { drawDistinct } from './draws.js';
 import { fingerprint } from './fingerprint.js';
 import { mixBits } from './random.js';
-import { Slices } from '../eval/slices.js';
+import { Slices } from '../slices.js';
 import { IntList, TokenStore } from './token-store.js';
 import type { DescribedData, TrainBatch } from './types.js';
 

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { ElasticError } from '../errors.js';
-import { Slices } from '../eval/slices.js';
+import { Slices } from '../slices.js';
 import type { Subject } from './subject.js';
 import type { TrainSettings } from './options.js';
 import type { DescribedData, TrainData } from './types.js';

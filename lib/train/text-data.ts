@@ -5,7 +5,7 @@ import { mixBits } from './random.js';
 import { uniform } from './draws.js';
 import type { Exclusions } from './exclusions.js';
 import { fingerprint } from './fingerprint.js';
-import { Slices } from '../eval/slices.js';
+import { Slices } from '../slices.js';
 import { countWords, passageText, sentencesOf, type TrainingText } from './text-files.js';
 import { TokenStore } from './token-store.js';
 import type { DescribedData, TrainBatch } from './types.js';

@@ -3,7 +3,7 @@ import type { Tokenizer } from '../tokenizer/index.js';
 import { checkDataOptions, invalidOption } from './data-options.js';
 import type { Exclusions } from './exclusions.js';
 import { PairData, type PairDataOptions } from './pair-data.js';
-import { Slices } from '../eval/slices.js';
+import { Slices } from '../slices.js';
 import { sentencesOf, type TrainingText } from './text-files.js';
 
 /** 'title': a title asks for its text; 'halves': the first half of a passage asks for the second */

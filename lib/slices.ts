@@ -1,6 +1,6 @@
 /** Long loops in turns with everything else that waits for the event loop. */
 import { setImmediate } from 'node:timers/promises';
-import { throwIfAborted } from '../errors.js';
+import { throwIfAborted } from './errors.js';
 
 /** Time that a loop may hold the event loop. */
 const sliceMs = 2;
