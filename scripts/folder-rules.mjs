@@ -38,7 +38,8 @@ export const libRules = {
     'eval',
   ],
   eval: [...shared, 'slices', 'heads', 'retrieval'],
-  server: ['index'],
+  // a model behind a schedule; public names alone, but not through index, which names the server's in turn
+  server: [...shared, 'model', 'batch', 'heads', 'schedule'],
   cli: ['index', 'server'],
   index: [
     ...shared,

@@ -5,6 +5,7 @@
 import { describeValue, ElasticError } from '../errors.js';
 import { Backlog } from './backlog.js';
 import type { CostModel } from './cost-model.js';
+import { LoadEstimate } from './load-estimate.js';
 import type { Policy, ScheduleState } from './policies/index.js';
 import { PriceGrid } from './price-grid.js';
 import type { Assignment, LevelQuality, Priority, WaitingRequest, Work } from './types.js';
@@ -58,6 +59,8 @@ export class Dispatcher {
   readonly #maxQueued: number;
   readonly #grid: PriceGrid;
   readonly #backlog: Backlog;
+  /** of the smallest levels that requests allow, in nominal ms */
+  readonly #smallestLoad = new LoadEstimate();
   #nextId = 0;
   #untimedCreditMs = 0;
   #running: Running | undefined;
@@ -87,6 +90,8 @@ export class Dispatcher {
   submit(nowMs: number, request: NewRequest): Submission {
     const waiting = this.#waitingOf(nowMs, request);
     const state = this.#stateAt(nowMs);
+    const isTimed = waiting.deadlineMs !== Infinity;
+    if (isTimed) this.#smallestLoad.add(nowMs, this.#cost.nominalMs(waiting.smallestIdx, waiting.work));
     if (this.#backlog.size >= this.#maxQueued) {
       return { isAdmitted: false, reason: 'full', retryAfterMs: Math.max(1, state.freeAtMs - nowMs) };
     }
@@ -141,6 +146,7 @@ export class Dispatcher {
     return {
       nowMs,
       freeAtMs: Math.max(nowMs, this.#running?.expectedEndMs ?? nowMs),
+      smallestLoad: this.#smallestLoad.at(nowMs),
       untimedCreditMs: this.#untimedCreditMs,
       backlog: this.#backlog,
       cost: this.#cost,

@@ -9,6 +9,8 @@ export interface ScheduleState {
   nowMs: number;
   /** when the running batch is expected to end; nowMs when none runs */
   freeAtMs: number;
+  /** what comes of requests with a deadline, at the smallest level of each: nominal ms in a ms */
+  smallestLoad: number;
   /** time that requests without a deadline may take before others' turn, earned while they waited */
   untimedCreditMs: number;
   backlog: Backlog;

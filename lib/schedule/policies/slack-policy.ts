@@ -52,6 +52,15 @@ function capacityMs(dueMs: number, state: ScheduleState, limits: Limits): number
   return (leftMs * share) / cost.slowdown;
 }
 
+/**
+ * Levels are chosen as if as much time was needed for those who will come as for those who came lately: who waits long at large
+ * levels gains nothing by it in the long run, and leaves no time for a burst.
+ */
+function reservedFor({ smallestLoad, cost }: ScheduleState, limits: Limits): Limits {
+  const share = Math.min(1, smallestLoad * cost.slowdown);
+  return { ...limits, plannedShare: limits.plannedShare * (1 - share) };
+}
+
 /** Whether it, and all that wait with a later deadline, can be done in time with everybody at their smallest level. */
 function admit(request: WaitingRequest, state: ScheduleState, limits: Limits): Admission {
   if (request.deadlineMs === Infinity) return { isAdmitted: true };
@@ -93,7 +102,8 @@ function timedBatch(state: ScheduleState, limits: Limits): Assignment[] {
   const { backlog } = state;
   const isLong = backlog.numTimed > mostSingle;
   const waiting = isLong ? backlog.timed() : savable([...backlog.timed()], state, limits);
-  const demands = isLong ? groupDemands(state, limits) : singleDemands(waiting, state, limits);
+  const reserved = reservedFor(state, limits);
+  const demands = isLong ? groupDemands(state, reserved) : singleDemands(waiting, state, reserved);
   const members = fillBatch(waiting, demands, state, limits);
   if (members.length > 0) return members;
   // None can be answered in time any more, if estimates are right: the first gets its chance.
