@@ -67,6 +67,7 @@ export const packageOwners = {
   'cli-table3': 'cli',
   'd3-scale': 'cli',
   'd3-shape': 'cli',
+  uplot: 'cli',
   'csv-parse': 'schedule',
   tinyqueue: 'schedule',
   'ml-fcnnls': 'schedule',

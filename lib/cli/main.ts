@@ -7,8 +7,10 @@ import { elasticizeCommand } from './commands/elasticize.js';
 import { embedCommand } from './commands/embed.js';
 import { evalCommand } from './commands/eval.js';
 import { infoCommand } from './commands/info.js';
+import { profileCommand } from './commands/profile.js';
 import { rankCommand } from './commands/rank.js';
 import { searchCommand } from './commands/search.js';
+import { simulateCommand } from './commands/simulate.js';
 import { distillCommand, finetuneCommand } from './commands/train.js';
 
 const exitFailure = 1;
@@ -31,6 +33,8 @@ for (const command of [
   distillCommand(),
   chartCommand(),
   benchCommand(),
+  profileCommand(),
+  simulateCommand(),
 ]) {
   program.addCommand(command.copyInheritedSettings(program));
 }

@@ -19,6 +19,8 @@ const commands = [
   'distill',
   'chart',
   'bench',
+  'profile',
+  'simulate',
 ];
 /** Each test starts one to five processes, which a busy machine takes its time over. */
 vi.setConfig({ testTimeout: 120_000 });
