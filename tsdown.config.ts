@@ -9,7 +9,11 @@ const shared: UserConfig = {
 };
 
 export default defineConfig([
-  // One pass for the library and the command, so that they share their chunks instead of holding two copies.
-  { ...shared, entry: { index: 'lib/index.ts', 'cli/main': 'lib/cli/main.ts' }, format: 'esm' },
-  { ...shared, entry: { index: 'lib/index.ts' }, format: 'cjs' },
+  // One pass for the library, its server and the command, so that they share their chunks instead of holding copies.
+  {
+    ...shared,
+    entry: { index: 'lib/index.ts', server: 'lib/server/plugin.ts', 'cli/main': 'lib/cli/main.ts' },
+    format: 'esm',
+  },
+  { ...shared, entry: { index: 'lib/index.ts', server: 'lib/server/plugin.ts' }, format: 'cjs' },
 ]);

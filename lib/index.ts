@@ -38,11 +38,18 @@ export type {
   Classification,
   EncodeOptions,
   EncodeResult,
+  HeadLoadOptions,
+  HeadRun,
   RankedDocument,
   RankerLoadOptions,
   RankOptions,
+  Runner,
   RunOptions,
+  RunOutput,
+  RunResult,
+  ScheduleHints,
   ScoreOptions,
+  ServedFacts,
   TextKind,
   TextOrPair,
 } from './heads/index.js';
@@ -132,8 +139,8 @@ export type {
   Work,
 } from './schedule/index.js';
 
-export { levelQualities, profileModel } from './server/index.js';
-export type { ProfileOptions } from './server/index.js';
+export { ElasticService, levelQualities, ModelSchedule, profileModel } from './server/index.js';
+export type { ModelScheduleOptions, ProfileOptions, ServiceHeads, ServiceOptions } from './server/index.js';
 
 // making checkpoints elastic, and measuring them
 export { elasticize, importanceLosses } from './structure/index.js';

@@ -39,7 +39,7 @@ export const libRules = {
   ],
   eval: [...shared, 'slices', 'heads', 'retrieval'],
   // a model behind a schedule; public names alone, but not through index, which names the server's in turn
-  server: [...shared, 'model', 'batch', 'heads', 'schedule'],
+  server: [...shared, 'slices', 'model', 'batch', 'heads', 'schedule'],
   cli: ['index', 'server'],
   index: [
     ...shared,
@@ -68,6 +68,9 @@ export const packageOwners = {
   'd3-scale': 'cli',
   'd3-shape': 'cli',
   uplot: 'cli',
+  '@fastify/swagger': 'server',
+  ajv: 'server',
+  'prom-client': 'server',
   'csv-parse': 'schedule',
   tinyqueue: 'schedule',
   'ml-fcnnls': 'schedule',

@@ -10,6 +10,7 @@ import { infoCommand } from './commands/info.js';
 import { profileCommand } from './commands/profile.js';
 import { rankCommand } from './commands/rank.js';
 import { searchCommand } from './commands/search.js';
+import { serveCommand } from './commands/serve.js';
 import { simulateCommand } from './commands/simulate.js';
 import { distillCommand, finetuneCommand } from './commands/train.js';
 
@@ -35,6 +36,7 @@ for (const command of [
   benchCommand(),
   profileCommand(),
   simulateCommand(),
+  serveCommand(),
 ]) {
   program.addCommand(command.copyInheritedSettings(program));
 }

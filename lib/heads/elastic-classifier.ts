@@ -1,9 +1,9 @@
 /** The classifier: a text or a pair to one of several labels. */
 import { ElasticError } from '../errors.js';
-import type { ElasticModel, LoadOptions } from '../model/index.js';
+import type { ElasticModel } from '../model/index.js';
 import type { Level } from '../types.js';
 import type { RunResult } from './chunked-run.js';
-import { TextModel, type RunOptions, type TextOrPair } from './text-model.js';
+import { TextModel, type HeadLoadOptions, type RunOptions, type TextOrPair } from './text-model.js';
 
 export interface Classification {
   /** the label of the highest score; of equal ones the first */
@@ -32,7 +32,7 @@ export class ElasticClassifier {
    * Loads the folder of a sequence classification checkpoint with two labels or more.
    * @throws what ElasticModel.load throws, ELASTICLM_HEAD_MISSING
    */
-  static async load(directory: string, options: LoadOptions = {}): Promise<ElasticClassifier> {
+  static async load(directory: string, options: HeadLoadOptions = {}): Promise<ElasticClassifier> {
     const text = await TextModel.load(directory, options);
     const { numLabels } = text.model.checkpoint;
     if (numLabels >= 2) return new ElasticClassifier(text);

@@ -1,10 +1,10 @@
 /** The bi-encoder: texts to vectors whose dot product is their similarity. */
 import { describeValue, ElasticError } from '../errors.js';
-import type { ElasticModel, LoadOptions } from '../model/index.js';
+import type { ElasticModel } from '../model/index.js';
 import type { Level } from '../types.js';
 import type { RunResult } from './chunked-run.js';
 import { readPrompts, type Prompts, type TextKind } from './head-settings.js';
-import { TextModel, type RunOptions, type RunOutput } from './text-model.js';
+import { TextModel, type HeadLoadOptions, type RunOptions, type RunOutput } from './text-model.js';
 
 export interface EncodeOptions extends RunOptions {
   /** what the texts are, for checkpoints with prompts in `config_sentence_transformers.json` */
@@ -34,7 +34,7 @@ export class ElasticDenser {
    * else mean pooling and vectors of length 1.
    * @throws what ElasticModel.load throws, ELASTICLM_TOKENIZER_INVALID, ELASTICLM_TOKENIZER_UNSUPPORTED
    */
-  static async load(directory: string, options: LoadOptions = {}): Promise<ElasticDenser> {
+  static async load(directory: string, options: HeadLoadOptions = {}): Promise<ElasticDenser> {
     const text = await TextModel.load(directory, options);
     try {
       return new ElasticDenser(text, await readPrompts(text.model.directory));

@@ -1,11 +1,11 @@
 /** The cross-encoder: a query and a document read together, to one score. */
 import { describeValue, ElasticError } from '../errors.js';
-import type { ElasticModel, LoadOptions } from '../model/index.js';
+import type { ElasticModel } from '../model/index.js';
 import type { Level } from '../types.js';
 import { readActivation, type Activation } from './head-settings.js';
-import { TextModel, type RunOptions } from './text-model.js';
+import { TextModel, type HeadLoadOptions, type RunOptions } from './text-model.js';
 
-export interface RankerLoadOptions extends LoadOptions {
+export interface RankerLoadOptions extends HeadLoadOptions {
   /** what turns a logit into a score; default: what the checkpoint's config.json names, else 'sigmoid' */
   activation?: Activation;
 }

@@ -6,4 +6,14 @@ export type { RankedDocument, RankerLoadOptions, RankOptions, ScoreOptions } fro
 export { ElasticClassifier } from './elastic-classifier.js';
 export type { Classification } from './elastic-classifier.js';
 export type { Activation, TextKind } from './head-settings.js';
-export type { RunOptions, TextOrPair } from './text-model.js';
+export type { RunResult } from './chunked-run.js';
+export type {
+  HeadLoadOptions,
+  HeadRun,
+  Runner,
+  RunOptions,
+  RunOutput,
+  ScheduleHints,
+  ServedFacts,
+  TextOrPair,
+} from './text-model.js';

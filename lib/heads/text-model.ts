@@ -2,6 +2,7 @@
 import { describeValue, ElasticError, throwIfAborted } from '../errors.js';
 import { ElasticModel, type ForwardOptions, type LoadOptions } from '../model/index.js';
 import { Tokenizer } from '../tokenizer/index.js';
+import type { Encoding } from '../types.js';
 import { runInChunks, type RunResult } from './chunked-run.js';
 
 /** One text, or two that are read together: "[CLS] a [SEP] b [SEP]". */
@@ -12,26 +13,78 @@ export interface RunOptions {
   level?: number | readonly number[] | undefined;
   /** longest sequence in tokens, special tokens included; longer ones are cut. Default: the checkpoint's own */
   maxLength?: number | undefined;
+  /** for a head that was loaded with a schedule as its runner; not together with `level` */
+  schedule?: ScheduleHints | undefined;
   signal?: AbortSignal | undefined;
+}
+
+/** What a schedule is told of a call, and tells of it. */
+export interface ScheduleHints {
+  /** from now to the result; default: the schedule's own */
+  deadlineMs?: number | undefined;
+  /** every item runs at a level between these, both included; default: any */
+  minLevel?: number | undefined;
+  maxLevel?: number | undefined;
+  /** default 'interactive' */
+  priority?: 'interactive' | 'bulk' | undefined;
+  /** told once, when all items have run */
+  onServed?: ((facts: ServedFacts) => void) | undefined;
+}
+
+export interface ServedFacts {
+  /** [count] that each item ran at */
+  levels: readonly number[];
+  /** of the item that waited longest before its batch, in ms */
+  queueDelayMs: number;
+  /** of the item whose batch took longest, in ms */
+  serviceMs: number;
+  totalTokens: number;
 }
 
 /** What is computed for each item. */
 export type RunOutput = Pick<ForwardOptions, 'pooling' | 'normalize'> & { output: 'pooled' | 'logits' };
 
+/** A call of a head: its items, and what is wanted of them. */
+export interface HeadRun {
+  /** number of items */
+  count: number;
+  /** floats of one item's result */
+  dims: number;
+  tokenize: (item: number) => Encoding;
+  output: RunOutput;
+  options: RunOptions;
+}
+
+/** Who computes a head's items; by default the model itself, in chunks. */
+export interface Runner {
+  run(run: HeadRun): Promise<RunResult>;
+  /** Waits for the work in flight. The model is closed after it. */
+  close(): Promise<void>;
+}
+
+export interface HeadLoadOptions extends LoadOptions {
+  /** e.g. a schedule: see ModelSchedule */
+  runner?: ((model: ElasticModel) => Promise<Runner>) | undefined;
+}
+
 export class TextModel {
   readonly model: ElasticModel;
   readonly tokenizer: Tokenizer;
+  readonly #runner: Runner | undefined;
 
-  private constructor(model: ElasticModel, tokenizer: Tokenizer) {
+  private constructor(model: ElasticModel, tokenizer: Tokenizer, runner: Runner | undefined) {
     this.model = model;
     this.tokenizer = tokenizer;
+    this.#runner = runner;
   }
 
-  /** @throws what ElasticModel.load and Tokenizer.load throw */
-  static async load(directory: string, options: LoadOptions = {}): Promise<TextModel> {
-    const model = await ElasticModel.load(directory, options);
+  /** @throws what ElasticModel.load, Tokenizer.load and the runner's maker throw */
+  static async load(directory: string, options: HeadLoadOptions = {}): Promise<TextModel> {
+    const { runner, ...loadOptions } = options;
+    const model = await ElasticModel.load(directory, loadOptions);
     try {
-      return new TextModel(model, await Tokenizer.load(model.directory));
+      const tokenizer = await Tokenizer.load(model.directory);
+      return new TextModel(model, tokenizer, await runner?.(model));
     } catch (error) {
       await model.close();
       throw error;
@@ -43,13 +96,13 @@ export class TextModel {
    * @throws ELASTICLM_ARGUMENT_INVALID (naming the item's position) and what ElasticModel.forward throws
    */
   async run(items: readonly TextOrPair[], output: RunOutput, options: RunOptions): Promise<RunResult> {
-    const { level, signal } = options;
     checkItems(items);
-    checkLevels(level, items.length);
+    checkLevels(options.level, items.length);
+    checkSchedule(options, this.#runner !== undefined);
     const maxLength = this.#maxLength(options.maxLength);
-    throwIfAborted(signal);
+    throwIfAborted(options.signal);
     const { config, checkpoint } = this.model;
-    return runInChunks({
+    const run: HeadRun = {
       count: items.length,
       dims: output.output === 'logits' ? checkpoint.numLabels : config.hiddenSize,
       tokenize: (idx) => {
@@ -58,6 +111,18 @@ export class TextModel {
           ? this.tokenizer.encode(item, { maxLength })
           : this.tokenizer.encodePair(item[0], item[1], { maxLength });
       },
+      output,
+      options,
+    };
+    return this.#runner === undefined ? this.#runChunks(run) : this.#runner.run(run);
+  }
+
+  #runChunks({ count, dims, tokenize, output, options }: HeadRun): Promise<RunResult> {
+    const { level, signal } = options;
+    return runInChunks({
+      count,
+      dims,
+      tokenize,
       forward: (batch, chunk) =>
         this.model.forward(batch, {
           ...output,
@@ -81,9 +146,20 @@ export class TextModel {
     });
   }
 
-  close(): Promise<void> {
-    return this.model.close();
+  /** Every call returns a promise that is fulfilled when runner and model are closed. */
+  async close(): Promise<void> {
+    await this.#runner?.close();
+    await this.model.close();
   }
+}
+
+function checkSchedule({ schedule, level }: RunOptions, isScheduled: boolean): void {
+  if (schedule === undefined || (isScheduled && level === undefined)) return;
+  throw ElasticError.of('ELASTICLM_ARGUMENT_INVALID', {
+    expected: isScheduled ? 'either a level or a schedule' : 'none, since this head has no schedule',
+    subject: 'options.schedule',
+    received: isScheduled ? 'both' : describeValue(schedule),
+  });
 }
 
 function checkItems(items: readonly unknown[]): void {

@@ -21,6 +21,7 @@ const commands = [
   'bench',
   'profile',
   'simulate',
+  'serve',
 ];
 /** Each test starts one to five processes, which a busy machine takes its time over. */
 vi.setConfig({ testTimeout: 120_000 });
