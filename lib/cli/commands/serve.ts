@@ -1,7 +1,6 @@
-import Fastify, { type FastifyInstance } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { ElasticService, paperPolicy, slackPolicy, staticPolicy, type Policy } from '../../index.js';
-import { elasticlmPlugin } from '../../server/plugin.js';
 import {
   addModelOptions,
   jsonOption,
@@ -69,6 +68,9 @@ async function serve(denser: string | undefined, options: ServeOptions, command:
   if (denser === undefined && ranker === undefined && classifier === undefined) {
     command.error('error: expected a model, --ranker or --classifier');
   }
+  // Only here: the other commands need not wait for a server to load.
+  const { default: Fastify } = await import('fastify');
+  const { elasticlmPlugin } = await import('../../server/plugin.js');
   const service = await ElasticService.load(
     { denser, ranker, classifier },
     {
