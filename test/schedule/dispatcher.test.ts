@@ -137,20 +137,21 @@ describe('Dispatcher', () => {
   });
 });
 
+const request = {
+  id: 0,
+  work: workOf(64),
+  arrivalMs: 0,
+  deadlineMs: 1,
+  largestIdx: 0,
+  smallestIdx: 2,
+  priority: 'interactive',
+} as const;
+const members = [{ request, levelIdx: 0 }];
+
 describe('CostModel', () => {
   it('comes to rest where the asked quantile of the batches lies below it', () => {
     const random = new Random(1);
     const cost = newCost();
-    const request = {
-      id: 0,
-      work: workOf(64),
-      arrivalMs: 0,
-      deadlineMs: 1,
-      largestIdx: 0,
-      smallestIdx: 2,
-      priority: 'interactive' as const,
-    };
-    const members = [{ request, levelIdx: 0 }];
     const nominalMs = cost.nominalBatchMs(members);
     let below = 0;
     const rounds = 20_000;
@@ -166,16 +167,6 @@ describe('CostModel', () => {
 
   it('notices within 30 batches that a machine has become twice as slow', () => {
     const cost = newCost();
-    const request = {
-      id: 0,
-      work: workOf(64),
-      arrivalMs: 0,
-      deadlineMs: 1,
-      largestIdx: 0,
-      smallestIdx: 2,
-      priority: 'interactive' as const,
-    };
-    const members = [{ request, levelIdx: 0 }];
     for (let round = 0; round < 30; ++round) cost.observe(members, 2 * cost.nominalBatchMs(members));
     expect(cost.slowdown).toBeGreaterThan(1.9);
     expect(cost.slowdown).toBeLessThan(2.1);
