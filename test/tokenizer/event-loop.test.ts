@@ -5,6 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Tokenizer } from '../../lib/tokenizer/index.js';
 import { defaultModelDirectory } from '../support/default-model.js';
+import { longestGap } from '../support/longest-gap.js';
 import { Random } from '../support/random.js';
 import { defaultTokenizerJson } from './peer.js';
 
@@ -37,24 +38,6 @@ function multilingualTokens(count: number): string[] {
     tokens.add((random.uniform() < 0.3 ? '##' : '') + chars.join(''));
   }
   return [...tokens];
-}
-
-/** The longest time between two turns of the event loop while `work` runs, in milliseconds. */
-async function longestGap(work: () => Promise<unknown>): Promise<number> {
-  let longest = 0;
-  let last = performance.now();
-  let isOver = false;
-  const turn = (): void => {
-    const now = performance.now();
-    longest = Math.max(longest, now - last);
-    last = now;
-    if (!isOver) setImmediate(turn);
-  };
-  setImmediate(turn);
-  await work();
-  turn();
-  isOver = true;
-  return longest;
 }
 
 /**

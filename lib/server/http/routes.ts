@@ -5,6 +5,7 @@ import { packageVersion } from '../../model/index.js';
 import type { ElasticService, HeadName } from '../elastic-service.js';
 import { BadRequest, type ApiStyle } from './errors.js';
 import type { ServiceMetrics } from './metrics.js';
+import { sendList } from './json-stream.js';
 import { describeServed, scheduleHints } from './schedule-headers.js';
 import { schemasOf } from './schemas.js';
 
@@ -84,15 +85,16 @@ function addDenserRoutes(
       const texts = textsOf(input);
       const { data, dims } = await denser.encode(texts, callOptions(request, reply, 'denser'));
       const tokens = usedTokens.get(request) ?? 0;
-      return {
-        object: 'list',
-        data: texts.map((_, index) => {
+      const rest = { model: model ?? modelName, usage: { prompt_tokens: tokens, total_tokens: tokens } };
+      return sendList(reply, {
+        before: '{"object":"list","data":',
+        count: texts.length,
+        item: (index) => {
           const row = data.subarray(index * dims, (index + 1) * dims);
           return { object: 'embedding', index, embedding: format === 'base64' ? base64Of(row) : [...row] };
-        }),
-        model: model ?? modelName,
-        usage: { prompt_tokens: tokens, total_tokens: tokens },
-      };
+        },
+        after: `,${JSON.stringify(rest).slice(1)}`,
+      });
     },
   );
   server.get('/v1/models', { config: { api: 'openai' } }, () => ({
@@ -111,7 +113,12 @@ function addDenserRoutes(
         throw new BadRequest('expected normalize true, since vectors are of length 1 here', 422);
       const texts = typeof inputs === 'string' ? [inputs] : inputs;
       const { data, dims } = await denser.encode(texts, callOptions(request, reply, 'denser'));
-      return texts.map((_, index) => [...data.subarray(index * dims, (index + 1) * dims)]);
+      return sendList(reply, {
+        before: '',
+        count: texts.length,
+        item: (index) => [...data.subarray(index * dims, (index + 1) * dims)],
+        after: '',
+      });
     },
   );
 }
